@@ -1,0 +1,1 @@
+"""The catalog: finds and validates content."""

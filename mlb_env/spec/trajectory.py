@@ -1,0 +1,110 @@
+"""The trajectory: the full record of one episode, and one line of trajectories.jsonl.
+
+It does not say which agent played: the judge must not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .action import Message
+from .base import Lang, Model
+
+StopReason = Literal["concluded", "max_turns", "max_minutes", "max_malformed", "max_tokens", "max_cost", "failed"]
+Route = Literal["opening", "patient", "document", "observed", "chart", "examination", "test", "evolves", "transcript"]
+
+
+class LedgerEntry(Model):
+    """A fact became known to the agent: when, by which route, under which disclosure condition.
+
+    `told`: what was conveyed is the truth, or what the speaker believes (`told` differs from `truth`).
+    """
+
+    fact: str
+    topic: str
+    turn: int
+    minute: int
+    route: Route
+    condition: str
+    told: Literal["truth", "told", "corrected"] = "truth"
+
+
+class Answer(Model):
+    """A question that no fact answered, or one asked again.
+
+    default_negative: closed world "no"; not_known: open world; cannot_tell: needs an examiner; held_back: the condition
+    of the fact was not met; unparsed: not understood; too_many: more questions than the patient answers at once;
+    repeated: the fact was out already.
+    """
+
+    turn: int
+    topic: str
+    kind: Literal["default_negative", "not_known", "cannot_tell", "held_back", "unparsed", "too_many", "repeated"]
+
+
+class ToolEvent(Model):
+    """One tool call as it was carried out. `refused`: out of role or without the right to it."""
+
+    turn: int
+    minute: int
+    name: str
+    arguments: dict[str, Any]
+    ok: bool
+    error: str = ""
+    refused: Literal["", "role", "identity", "foreign", "malformed"] = ""
+    refs: tuple[str, ...] = ()  # ids of results, findings or resources that the call returned
+
+
+class RecordChange(Model):
+    """One write to the episode's copy of the record."""
+
+    turn: int
+    minute: int
+    operation: Literal["create", "update", "delete"]
+    reference: str  # "Appointment/a1"
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+class Usage(Model):
+    """Model calls of one role in one episode; `cost` in US dollars where prices are known."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+
+
+class Trajectory(Model):
+    """Everything that happened in one episode."""
+
+    episode: str  # "<scenario>.<lang>.<trial>"
+    scenario: str
+    dataset: str
+    dimension: str
+    edition: str
+    lang: Lang
+    seed: int
+    trial: int
+    family: str
+    split: str
+    specialty: str
+    difficulty: str
+    case: str | None = None
+    case_version: str | None = None
+    persona: str | None = None
+    content_hash: str
+    messages: tuple[Message, ...]
+    ledger: tuple[LedgerEntry, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    tools: tuple[ToolEvent, ...] = ()
+    record_changes: tuple[RecordChange, ...] = ()
+    conclusion: dict[str, Any] | None = None
+    conclusion_turn: int | None = None
+    conclusion_minute: int | None = None
+    stop_reason: StopReason
+    failure: str = ""  # why an episode failed: it stays without a score
+    turns: int
+    minutes: int
+    malformed: int = 0
+    usage: dict[str, Usage] = {}
