@@ -42,6 +42,17 @@ class Answer(Model):
     kind: Literal["default_negative", "not_known", "cannot_tell", "held_back", "unparsed", "too_many", "repeated"]
 
 
+class PatientEvent(Model):
+    """Something the patient did besides answering. teach_back_*: asked to repeat in own words, and did so wrongly or
+    rightly; left_room: the third person went out; question: asked a question of their own (`id`); state: the course
+    moved on (`id`); document: showed a document; framed: the agent normalised and explained a sensitive question."""
+
+    turn: int
+    minute: int
+    kind: Literal["teach_back_wrong", "teach_back_right", "left_room", "question", "state", "document", "framed"]
+    id: str = ""
+
+
 class ToolEvent(Model):
     """One tool call as it was carried out. `refused`: out of role or without the right to it."""
 
@@ -52,7 +63,8 @@ class ToolEvent(Model):
     ok: bool
     error: str = ""
     refused: Literal["", "role", "identity", "foreign", "malformed"] = ""
-    refs: tuple[str, ...] = ()  # ids of results, findings or resources that the call returned
+    refs: tuple[str, ...] = ()  # ids of tests, findings or resources that the call returned, as the case names them
+    labels: tuple[str, ...] = ()  # what the agent saw in their place (E1, R2, Condition/c1), in the same order
 
 
 class RecordChange(Model):
@@ -97,6 +109,7 @@ class Trajectory(Model):
     messages: tuple[Message, ...]
     ledger: tuple[LedgerEntry, ...] = ()
     answers: tuple[Answer, ...] = ()
+    patient_events: tuple[PatientEvent, ...] = ()
     tools: tuple[ToolEvent, ...] = ()
     record_changes: tuple[RecordChange, ...] = ()
     conclusion: dict[str, Any] | None = None

@@ -1,0 +1,200 @@
+"""Finds content on the search path and loads it: datasets, items, cases, personas, interactive scenarios."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import ContentError, UserError
+from ..spec.case import PatientCase
+from ..spec.persona import Persona, Personas
+from ..spec.scenario import (
+    DIMENSIONS, ChoiceItem, Dataset, ExtractionItem, InteractiveScenario, Item, KeyPointItem, NormalisationItem, OpenItem,
+)  # fmt: skip
+from .play import Play
+from .read import read_jsonl, read_text, read_yaml
+
+PATH_VARIABLE = "MLB_CONTENT"
+ITEMS: dict[str, type[Item]] = {
+    "choice": ChoiceItem, "open": OpenItem, "extraction": ExtractionItem, "normalisation": NormalisationItem,
+    "keypoints": KeyPointItem,
+}  # fmt: skip
+
+
+def content_root() -> Path:
+    """The folder that holds the bundled scenarios/, patients/ and agents/: beside the package in an installed copy, else the
+    checkout whose pyproject.toml is ours.
+
+    Raises:
+        UserError: neither is there.
+    """
+    package = Path(__file__).resolve().parent.parent
+    if (package / "_content" / "scenarios").is_dir():
+        return package / "_content"
+    project = package.parent / "pyproject.toml"
+    if project.is_file() and tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("name") == "mlb-env":
+        return package.parent
+    raise UserError("the bundled content of mlb-env was not found; install the wheel, or run from a checkout")
+
+
+class Catalog:
+    """All content of one search path. Later folders add to earlier ones; an id may stand only once per dataset.
+
+    Args:
+        folders: content folders. Each holds scenarios/ and patients/, or is itself a scenarios folder
+            (<dimension>/<dataset>.yaml).
+
+    Raises:
+        ContentError: a file cannot be used.
+        UserError: a folder does not exist or holds no scenarios.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.datasets: dict[str, Dataset] = {}
+        self.cases: dict[str, PatientCase] = {}
+        self.personas: dict[str, Persona] = {}
+        self.plays: dict[str, list[Play]] = {}
+        self.hashes: dict[str, str] = {}
+        self._case_hashes: dict[str, str] = {}
+        for folder in folders:
+            if folder.is_dir():
+                self._people(folder / "patients")
+        for folder in folders:
+            self._folder(folder)
+
+    def _folder(self, folder: Path) -> None:
+        if not folder.exists():
+            raise UserError(f"the scenarios folder '{folder}' does not exist")
+        if folder.is_file():
+            read_yaml(folder, Dataset)  # names what is wrong with it
+            raise UserError(f"'{folder}' is a file; give the folder that holds <dimension>/<dataset>.yaml")
+        base = folder / "scenarios" if (folder / "scenarios").is_dir() else folder
+        definitions = sorted(p for d in DIMENSIONS for p in (base / d).glob("*.yaml"))
+        if not definitions and not (folder / "patients").is_dir():
+            raise UserError(f"'{folder}' holds no scenarios (expected <dimension>/<dataset>.yaml, for example MedKQA/CMExam.yaml)")
+        for path in definitions:
+            self._dataset(path)
+
+    def _people(self, folder: Path) -> None:
+        personas = folder / "personas.yaml"
+        if personas.is_file():
+            self.personas |= {p.id: p for p in read_yaml(personas, Personas).personas}
+        for path in sorted(folder.glob("*/*.yaml")):
+            case = read_yaml(path, PatientCase)
+            if case.id in self.cases:
+                raise ContentError(f"the case id '{case.id}' is already taken by another file", path=str(path), field="id")
+            self.cases[case.id] = case
+            self._case_hashes[case.id] = _digest([read_text(path)])
+
+    def _dataset(self, path: Path) -> None:
+        dataset = read_yaml(path, Dataset)
+        if dataset.name != path.stem or dataset.dimension != path.parent.name:
+            raise ContentError(
+                f"name and dimension must be those of the path ({path.parent.name}/{path.stem})", path=str(path), field="name"
+            )
+        texts = [read_text(path)]
+        plays: list[Play] = []
+        if dataset.form == "interactive":
+            for file in sorted(path.with_suffix("").glob("*.yaml")):
+                texts.append(read_text(file))
+                plays.append(self._scenario(file, dataset))
+        else:
+            items = path.with_suffix(".jsonl")
+            texts.append(read_text(items))
+            plays = [Play(dataset=dataset, item=item) for item in read_jsonl(items, ITEMS[dataset.form])]
+        known = {p.id for p in self.plays.get(dataset.name, [])}
+        for play in plays:
+            if play.id in known:
+                raise ContentError(f"the id '{play.id}' stands twice", path=str(path))
+            known.add(play.id)
+        before = self.datasets.get(dataset.name)
+        if before and before.edition != dataset.edition:
+            raise ContentError(
+                f"the edition '{dataset.edition}' cannot be mixed with '{before.edition}' of the same dataset", path=str(path)
+            )
+        cases = sorted({p.case.id for p in plays if p.case})
+        digest = _digest([self.hashes.get(dataset.name, ""), *texts, *(self._case_hashes[c] for c in cases)])
+        self.datasets[dataset.name] = dataset
+        self.hashes[dataset.name] = digest
+        made = [_with_hash(p, digest) for p in plays]
+        self.plays[dataset.name] = [*self.plays.get(dataset.name, []), *made]
+
+    def _scenario(self, path: Path, dataset: Dataset) -> Play:
+        scenario = read_yaml(path, InteractiveScenario)
+        case = self.cases.get(scenario.case)
+        if case is None:
+            known = ", ".join(sorted(self.cases)) or "none"
+            raise ContentError(f"no such case '{scenario.case}' (there are: {known})", path=str(path), field="case")
+        if case.version != scenario.case_version:
+            raise ContentError(
+                f"the scenario was written for version {scenario.case_version} of the case, which is at {case.version}; "
+                "check the scenario and set case_version", path=str(path), field="case_version",
+            )  # fmt: skip
+        for persona in scenario.personas:
+            if persona not in self.personas:
+                raise ContentError(f"no such persona '{persona}'", path=str(path), field="personas")
+        return Play(dataset=dataset, scenario=scenario, case=case, personas=self.personas)
+
+    def select(
+        self, *, dimension: Iterable[str] = (), dataset: Iterable[str] = (), scenario: Iterable[str] = ()
+    ) -> list[Play]:
+        """The plays that match, in order of dimension, dataset, file.
+
+        Raises:
+            UserError: a name that nothing bears.
+        """
+        wanted_dimensions, wanted_sets, wanted = set(dimension), set(dataset), set(scenario)
+        present = {d.dimension for d in self.datasets.values()}
+        _known("dimension", wanted_dimensions, present)
+        _known("dataset", wanted_sets, set(self.datasets))
+        chosen = [
+            play
+            for name in sorted(self.datasets, key=lambda n: (DIMENSIONS.index(self.datasets[n].dimension), n))
+            for play in self.plays[name]
+            if (not wanted_dimensions or play.dataset.dimension in wanted_dimensions)
+            and (not wanted_sets or name in wanted_sets)
+        ]
+        if wanted:
+            _known("scenario", wanted, {p.id for p in chosen})
+            chosen = [p for p in chosen if p.id in wanted]
+        return chosen
+
+
+def _known(what: str, wanted: set[str], known: set[str]) -> None:
+    for name in sorted(wanted - known):
+        listed = ", ".join(sorted(known)) if len(known) <= 30 else f"{len(known)} of them; see `mlb list`"
+        raise UserError(f"there is no {what} '{name}' (there are: {listed})")
+
+
+def _digest(texts: Iterable[str]) -> str:
+    h = hashlib.sha256()
+    for text in texts:
+        h.update(text.encode())
+        h.update(b"\0")
+    return h.hexdigest()[:16]
+
+
+def _with_hash(play: Play, digest: str) -> Play:
+    return Play(dataset=play.dataset, item=play.item, scenario=play.scenario, case=play.case, personas=play.personas,
+                content_hash=digest)  # fmt: skip
+
+
+def open_catalog(extra: Sequence[Path | str] = (), *, bundled: bool = True) -> Catalog:
+    """The bundled content, the folders of the environment variable MLB_CONTENT, and `extra` ones.
+
+    With `bundled=False` only `extra` is played; bundled cases and personas can still be referred to.
+    """
+    root = content_root()
+    added = [Path(p) for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
+    if bundled:
+        return Catalog([root, *added, *(Path(p) for p in extra)])
+    catalog = Catalog([])
+    catalog._people(root / "patients")
+    for folder in (Path(p) for p in extra):
+        catalog._people(folder / "patients") if folder.is_dir() else None
+    for folder in (Path(p) for p in extra):
+        catalog._folder(folder)
+    return catalog

@@ -1,0 +1,53 @@
+"""What a simulator needs of a case, compiled once and shared by all its episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import codes
+from ..spec.base import Lang
+from ..spec.case import Fact, PatientCase
+from .understand import Matcher, matcher
+
+
+@dataclass(frozen=True)
+class World:
+    """A case with its indexes. Nothing here changes during an episode."""
+
+    case: PatientCase
+
+    @cached_property
+    def facts(self) -> dict[str, Fact]:
+        return {fact.id: fact for fact in self.case.facts}
+
+    @cached_property
+    def by_topic(self) -> dict[str, tuple[Fact, ...]]:
+        """Facts by their own topic, in file order."""
+        index: dict[str, list[Fact]] = {}
+        for fact in self.case.facts:
+            index.setdefault(fact.topic, []).append(fact)
+        return {topic: tuple(facts) for topic, facts in index.items()}
+
+    @cached_property
+    def children(self) -> dict[str, tuple[str, ...]]:
+        """Topic -> topics whose parent it is."""
+        index: dict[str, list[str]] = {}
+        for topic in codes.topics().values():
+            if topic.parent:
+                index.setdefault(topic.parent, []).append(topic.id)
+        return {topic: tuple(ids) for topic, ids in index.items()}
+
+    @cached_property
+    def cues(self) -> Matcher:
+        """The lexicon with the case's own cues."""
+        return matcher({f"fact:{f.id}": f.askable for f in self.case.facts if f.askable.zh or f.askable.en})
+
+    @cached_property
+    def evolving(self) -> tuple[Fact, ...]:
+        """Facts that come out by themselves at a minute."""
+        timed = [f for f in self.case.facts if "evolves" in (f.disclosure.condition, *f.disclosure.also)]
+        return tuple(sorted((f for f in timed if f.disclosure.at_min is not None), key=lambda f: f.disclosure.at_min or 0))
+
+    def label(self, topic: str, lang: Lang) -> str:
+        return codes.topics()[topic].label(lang)
