@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from . import codes
+from .codes.names import library_code, normalise, same_name
 from .patient.ledger import Ledger
 from .patient.world import World
 from .record.store import Missing, Resource, Store, owner
@@ -56,29 +55,19 @@ class Pending:
     label: str
 
 
-def normalise(name: str) -> str:
-    """A name for matching as a whole: width, case, spaces and brackets of it set aside."""
-    return re.sub(r"[\s()\[\]{}·.,，。、:：_/\-]+", "", unicodedata.normalize("NFKC", name).casefold())
+def test_code(name: str, world: World) -> str | None:
+    """The code of a test named in full, by the case's own names or the library's; None if it is not known."""
+    for test in world.case.tests:
+        names = (test.id, test.name.zh or "", test.name.en or "", *test.synonyms.zh, *test.synonyms.en)
+        if same_name(name, (n for n in names if n)):
+            return test.code
+    return library_code(name)
 
 
-@lru_cache(maxsize=1)
-def _library() -> dict[str, str]:
-    index: dict[str, str] = {}
-    for test in codes.tests().values():
-        for name in (test.id, test.zh, test.en, *test.synonyms.zh, *test.synonyms.en):
-            index.setdefault(normalise(name), test.id)
-    return index
-
-
-def test_code(name: str, world: World | None = None) -> str | None:
-    """The library code of a test named in full (code, name or synonym); None if it is not known."""
-    wanted = normalise(name)
-    if world:
-        for test in world.case.tests:
-            names = (test.id, test.name.zh or "", test.name.en or "", *test.synonyms.zh, *test.synonyms.en)
-            if wanted in {normalise(n) for n in names if n}:
-                return test.code
-    return _library().get(wanted)
+def needs_body_part(code: str | None) -> bool:
+    """Whether a test of the library has to be proposed with a body part. Tests of imported cases may be outside it."""
+    test = codes.tests().get(code or "")
+    return bool(test and test.body_part)
 
 
 class Toolbox:
@@ -166,6 +155,8 @@ class Toolbox:
 
     def _do_verify_identity(self, form: forms.VerifyIdentity) -> Done:
         person = self._world.case.person
+        if person.identity is None:
+            return self._error(self._say("此人没有可供核对的登记信息。", "There is nothing on file to check the identity against."))
         names = {normalise(n) for n in (person.name.zh, person.name.en) if n}
         digits = re.sub(r"\D", "", form.phone_last4)
         if normalise(form.name) in names and digits == person.identity.phone_last4:
@@ -293,7 +284,7 @@ class Toolbox:
         if code is None:
             text = f"检查目录中没有“{form.name}”，请用通用全称。", f"'{form.name}' is not in the test directory; use its full common name."
             return self._error(self._say(*text))
-        if codes.tests()[code].body_part and not form.body_part.strip():
+        if needs_body_part(code) and not form.body_part.strip():
             return self._error(self._say("影像检查须写明部位。", "Name the body part for this test."))
         made = self._order(code, form.name, form.body_part, form.reason)
         test = next((t for t in case.tests if t.code == code), None)
@@ -364,8 +355,7 @@ class Toolbox:
 
     def _do_propose_tests(self, form: forms.ProposeTests) -> Done:
         for test in form.tests:
-            code = test_code(test.name, self._world)
-            if code and codes.tests()[code].body_part and not test.body_part.strip():
+            if needs_body_part(test_code(test.name, self._world)) and not test.body_part.strip():
                 return self._error(self._say(f"“{test.name}”须写明部位。", f"Name the body part for '{test.name}'."))
         for test in form.tests:
             self._order(test_code(test.name, self._world) or "unlisted", test.name, test.body_part, test.reason)

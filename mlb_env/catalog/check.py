@@ -40,7 +40,34 @@ def applies(case: PatientCase, topic: codes.Topic) -> bool:
 
 def check_case(case: PatientCase) -> list[str]:
     """The problems of a case, one sentence each; empty when it is complete and consistent."""
-    return [*_ids(case), *_facts(case), *_coverage(case), *_references(case), *_languages(case), *_lists(case)]
+    return [*_depth(case), *_ids(case), *_facts(case), *_coverage(case), *_references(case), *_languages(case), *_lists(case)]
+
+
+def _depth(case: PatientCase) -> Iterator[str]:
+    """What the schema leaves open so that imported cases load, and a case of full depth must have."""
+    p, t, c = case.person, case.truth, case.complaint
+    single = {
+        "person.marital": p.marital, "person.occupation": p.occupation, "person.education": p.education,
+        "person.residence": p.residence, "person.insurance": p.insurance, "person.capacity": p.capacity,
+        "person.consent": p.consent, "person.identity": p.identity, "mind.attitude": case.mind.attitude,
+        "truth.max_certainty": t.max_certainty, "truth.urgency": t.urgency, "truth.departments": t.departments,
+        "truth.follow_up": t.follow_up,
+    }  # fmt: skip
+    for name, value in single.items():
+        if value is None:
+            yield f"{name}: missing"
+    several = [
+        ("truth.differential", t.differential, 3), ("truth.red_flags_to_tell", t.red_flags_to_tell, 2),
+        ("complaint.systems", c.systems, 1), ("complaint.red_flags", c.red_flags, 3),
+        ("complaint.key_history", c.key_history, 4), ("provenance.sources", case.provenance.sources, 1),
+        ("course.slots", case.course.slots, 1), ("person.decoys", p.decoys, 1),
+    ]  # fmt: skip
+    for name, items, least in several:
+        if len(items) < least:  # type: ignore[arg-type]
+            yield f"{name}: {len(items)} given, at least {least} are needed"  # type: ignore[arg-type]
+    for lang in ("zh", "en"):
+        if len(getattr(case.opening, lang)) < 3:
+            yield f"opening.{lang}: at least 3 wordings are needed"
 
 
 def _ids(case: PatientCase) -> Iterator[str]:
@@ -123,7 +150,7 @@ def _references(case: PatientCase) -> Iterator[str]:
         ("testing.order", (x for o in case.testing.order for x in (o.first, o.then)), tests),
         ("truth.diagnoses.grounds", (g.ref for d in t.diagnoses for g in d.grounds), any_),
         ("truth.differential", (x for d in t.differential for x in (*d.supports, *d.against)), any_),
-        ("truth.urgency.triggers", t.urgency.triggers, facts),
+        ("truth.urgency.triggers", t.urgency.triggers if t.urgency else (), facts),
         ("truth.must_not.foreseeable_from", (x for n in t.must_not for x in n.foreseeable_from), any_),
         ("medication.must_elicit", m.must_elicit, facts),
         ("medication.hidden_drugs", m.hidden_drugs, facts),
@@ -154,8 +181,9 @@ def _lists(case: PatientCase) -> Iterator[str]:
         ("tests.code", (x.code for x in case.tests), codes.tests()),
         ("exam.region", (e.region for e in case.exam), codes.regions()),
         ("exam.manoeuvre", (e.manoeuvre for e in case.exam), codes.manoeuvres()),
-        ("truth.departments", (*t.departments.best, *t.departments.acceptable, *t.departments.wrong, *t.departments.unsafe,
-                               *t.follow_up.departments), codes.departments()),
+        ("truth.departments", (x for d in [t.departments] if d for x in (*d.best, *d.acceptable, *d.wrong, *d.unsafe)),
+         codes.departments()),
+        ("truth.follow_up", t.follow_up.departments if t.follow_up else (), codes.departments()),
         ("truth.red_flags_to_tell", t.red_flags_to_tell, codes.signs()),
         ("truth.immediate_actions.act", (a.act for a in t.immediate_actions), codes.acts()),
         ("truth.must_not.act", (a.act for a in t.must_not), codes.acts()),
@@ -172,9 +200,9 @@ def _lists(case: PatientCase) -> Iterator[str]:
             if code not in allowed:
                 yield f"{where}: unknown code '{code}' (see mlb_env/codes)"
     u = t.urgency
-    if u.disposition_best not in u.acceptable:
+    if u and u.disposition_best not in u.acceptable:
         yield "truth.urgency.acceptable: must contain disposition_best"
-    if set(u.acceptable) & set(u.unsafe):
+    if u and set(u.acceptable) & set(u.unsafe):
         yield "truth.urgency.unsafe: a disposition is both acceptable and unsafe"
     if not any(d.role == "primary" for d in t.diagnoses):
         yield "truth.diagnoses: no diagnosis with the role 'primary'"

@@ -1,0 +1,55 @@
+"""The judge in its rule form: each criterion that a rule decides gets a verdict; what needs meaning stays not judged."""
+
+from __future__ import annotations
+
+from ..catalog.play import Play
+from ..errors import UserError
+from ..spec.rubric import Criterion, Judgement, Rubric, Verdict
+from ..spec.trajectory import Trajectory
+from . import extraction  # noqa: F401  registers its rules
+from .derive import rubric_of
+from .rules import RULES
+from .score import score
+from .seen import Finding, Seen, partly
+
+JUDGE = "rules"
+
+
+def judge(trajectory: Trajectory, rubric: Rubric) -> Judgement:
+    """Verdicts and score of one trajectory, by rules."""
+    seen = Seen(trajectory)
+    silent = rubric.patient_facing and trajectory.conclusion is not None and not seen.spoke
+    verdicts = tuple(_verdict(criterion, seen, silent, trajectory.failure) for criterion in rubric.criteria)
+    return Judgement(
+        episode=trajectory.episode, scenario=trajectory.scenario, dataset=trajectory.dataset, dimension=trajectory.dimension,
+        lang=trajectory.lang, trial=trajectory.trial, family=trajectory.family, judge=JUDGE,
+        score=score(verdicts, failure=trajectory.failure, counts=seen.memo.get("counts")), verdicts=verdicts,
+    )  # fmt: skip
+
+
+def _verdict(criterion: Criterion, seen: Seen, silent: bool, failure: str) -> Verdict:
+    judge_name = JUDGE
+    if failure:
+        found = Finding("ungraded", 0.0, (), failure)
+    elif criterion.by == "meaning" or criterion.rule is None:
+        found, judge_name = Finding("not_judged", 0.0, (), "needs a judge for meaning"), ""
+    elif silent and criterion.kind == "outcome":
+        found = partly(0, "the patient was told nothing", seen.end)
+    else:
+        found = RULES[criterion.rule.name](seen, **criterion.rule.args)
+    return Verdict(
+        criterion=criterion.id, template=criterion.template, kind=criterion.kind, weight=criterion.weight,
+        verdict=found.verdict, share=found.share, gate=criterion.gate, harm=criterion.harm, evidence=found.evidence,
+        reason=found.reason, judge=judge_name, reported_only=criterion.reported_only,
+    )  # fmt: skip
+
+
+def grade(trajectory: Trajectory, play: Play) -> Judgement:
+    """Judge a trajectory by the rubric of its scenario.
+
+    Raises:
+        UserError: the trajectory is of another scenario, or of another version of its content.
+    """
+    if trajectory.scenario != play.id or trajectory.dataset != play.dataset.name:
+        raise UserError(f"the trajectory is of '{trajectory.scenario}', not of '{play.id}'")
+    return judge(trajectory, rubric_of(play))
