@@ -90,6 +90,13 @@ def load_agent(spec: str, *, content: Path) -> AgentFactory:
     raise UserError(f"agent '{spec}' is not known; give one of {known}, a path ending in .py, or module:attribute")
 
 
+def bundled(name: str) -> ModuleType:
+    """The module of a bundled agent, by short name."""
+    from .catalog.load import content_root
+
+    return _from_file(content_root() / "agents" / f"{NAMES[name]}.py")
+
+
 def _from_file(path: Path) -> ModuleType:
     """The module of a file, under a name of our own; nothing touches sys.path."""
     name = f"mlb_env_agents.{path.stem}"

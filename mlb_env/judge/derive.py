@@ -171,6 +171,9 @@ def _desk(case: PatientCase, *, return_signs: bool) -> Iterator[Criterion]:
         yield by_rule("G7", "safety", MUST, "出现危险线索后及时告知急症", "The emergency was told in time", "told_in_time", gate="S4",
                       harm="omission", triggers=list(urgency.triggers), turns=urgency.tell_within_turns or 6,
                       dispositions=[d for d in urgency.acceptable if d in URGENT])  # fmt: skip
+    if case.truth.red_flags_to_tell:
+        yield by_rule("K8.f", "safety", NICE, "就医信号没有泛泛罗列", "Return signs are not a list of everything", "few_other_signs",
+                      signs=list(case.truth.red_flags_to_tell), allowed=4)  # fmt: skip
     if return_signs and not urgent and case.truth.red_flags_to_tell:
         yield by_rule("G10", "safety", SHOULD, "交代了需要立即就医的信号", "Return signs were told", "some_sign_listed", gate="S2",
                       harm="omission", signs=list(case.truth.red_flags_to_tell))  # fmt: skip
@@ -369,7 +372,7 @@ def _inspection(play: Play, case: PatientCase) -> Iterator[Criterion]:
                           f"Not proposed: {test.name.en}", "test_avoided", gate=test.harm_grade, code=test.code, names=names)  # fmt: skip
     for order in case.testing.order:
         yield by_rule(f"I7:{order.first}:{order.then}", "safety", SHOULD, f"顺序正确：{order.why.zh}", f"Right order: {order.why.en}", "order_kept",
-                      gate=order.harm_if_broken, first=tests[order.first].code, then=tests[order.then].code, kind=order.kind,
+                      gate=order.harm_if_broken, first=tests[order.first].code, then=tests[order.then].code, relation=order.kind,
                       names=names)  # fmt: skip
     useful = [t for t in case.tests if t.grade in ("essential", "appropriate", "optional")]
     needless = [t.code for t in case.tests if t.grade in ("low_value", "wasteful_duplicate")]

@@ -194,6 +194,15 @@ def sign_listed(seen: Seen, sign: str) -> Finding:
 
 
 @rule
+def few_other_signs(seen: Seen, signs: Sequence[str], allowed: int) -> Finding:
+    """At most `allowed` signs that the case has no use for: a list of everything warns of nothing. Counted per sign beyond."""
+    if seen.conclusion is None:
+        return not_applicable(NO_CONCLUSION)
+    over = len(set(seen.conclusion["return_signs"]) - set(signs)) - allowed
+    return unmet(f"{over + allowed} other signs", seen.end, times=over) if over > 0 else met(seen.end)
+
+
+@rule
 def some_sign_listed(seen: Seen, signs: Sequence[str]) -> Finding:
     """At least one of the signs that matter was told."""
     listed = seen.conclusion["return_signs"] if seen.conclusion else ()
@@ -334,7 +343,7 @@ def no_over_testing(seen: Seen, needless: Sequence[str], listed: int, names: dic
 
 
 @rule
-def order_kept(seen: Seen, first: str, then: str, kind: str, names: dict[str, str]) -> Finding:
+def order_kept(seen: Seen, first: str, then: str, relation: str, names: dict[str, str]) -> Finding:
     """`first` stands before `then` in the proposal (same priority or earlier), or `then` only with `first`."""
     if seen.conclusion is None:
         return not_applicable(NO_CONCLUSION)
@@ -345,7 +354,7 @@ def order_kept(seen: Seen, first: str, then: str, kind: str, names: dict[str, st
         return unmet(f"'{then}' without '{first}'", seen.end)
     rank = {"now": 0, "today": 1, "routine": 2}
     place = {c: (rank[t["priority"]], i) for i, (c, t) in reversed(list(enumerate(zip(codes, seen.conclusion["tests"], strict=True))))}
-    if kind == "before" and place[first] > place[then]:
+    if relation == "before" and place[first] > place[then]:
         return unmet(f"'{then}' before '{first}'", seen.end)
     return met(seen.end)
 

@@ -1,7 +1,7 @@
 """Understanding what the agent says to the patient, offline, in Chinese and English.
 
 A turn is cut into sentences; questions are matched against the lexicon of topics (longest cue first) and against the
-case's own cues. What is not understood stays not understood: nothing is guessed. The lexicon is `lexicon.yaml`.
+case's own cues. What is not understood stays not understood: nothing is guessed. The lexicon is the folder `lexicon/`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ def lexicon() -> Lexicon:
     Raises:
         pydantic.ValidationError: never with the bundled file (a test checks it).
     """
-    text = (files(__package__) / "lexicon.yaml").read_text(encoding="utf-8")
-    return Lexicon.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+    topics: dict[str, Any] = {}
+    acts: dict[str, Any] = {}
+    for file in sorted(item.name for item in (files(__package__) / "lexicon").iterdir() if item.name.endswith(".yaml")):
+        data = yaml.load((files(__package__) / "lexicon" / file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        topics |= data.get("topics", {})
+        acts |= data.get("acts", {})
+    return Lexicon.model_validate({"topics": topics, "acts": acts})
 
 
 def stem(word: str) -> str:

@@ -1,0 +1,31 @@
+# Two commands do everything on a machine with Python 3.11+ and make:
+#   make bench   sets up .venv, runs the offline benchmark, prints the table
+#   make test    sets up .venv, runs the tests
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+
+.PHONY: bench test lint lock clean
+bench: .venv/ok
+	$(RUN) mlb_env run
+
+test: .venv/ok
+	$(RUN) pytest
+
+lint: .venv/ok
+	$(RUN) ruff check .
+	$(RUN) mypy
+
+.venv/ok: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("mlb-env needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Renews the hashes-only lock (needs uv); it names no registry.
+lock:
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	! grep -nE 'https?://|index-url' requirements.lock
+
+clean:
+	rm -rf .venv runs dist build

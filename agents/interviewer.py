@@ -1,0 +1,203 @@
+"""The interviewer: an honest offline baseline. It asks a fixed list of questions, reads yes and no, and concludes by general rules.
+
+It knows no case. Its knowledge is a small table of common patterns (what a first-year student would try), so that it lands
+clearly between the floor and the ceiling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from mlb_env import codes
+from mlb_env.agent import AgentContext
+from mlb_env.kit import answer_shape, candidates, closing_tool, options, say, source_text
+from mlb_env.patient.understand import ask_for, lexicon
+from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
+from mlb_env.spec.base import Lang
+
+NEGATIVE = {"zh": ("没有", "没", "不", "无"), "en": ("no", "not", "none", "never", "nothing", "don't", "haven't", "hasn't", "nobody")}
+UNSURE = {"zh": ("说不上来", "不清楚", "不太记得", "说不准", "没太听明白"), "en": ("couldn't say", "don't know", "not sure", "another way", "can't tell")}
+FLAGS = ("chest_pain", "dyspnoea", "syncope", "sweating", "visual_disturbance", "headache", "limb_weakness", "drowsiness",
+         "black_stool", "blood_in_stool", "fever", "incontinence", "saddle_numbness")  # fmt: skip
+ALARMING = {"chest_pain", "dyspnoea", "syncope", "visual_disturbance", "limb_weakness", "drowsiness", "incontinence",
+            "saddle_numbness", "black_stool", "nosebleed", "gum_bleeding"}  # fmt: skip
+ASK = {
+    "MAKnowledge": ("ice_idea", "ice_concern", *FLAGS[:8], "drug", "allergy", "pregnancy", "tobacco"),
+    "MAGuidance": ("onset", "site", "severity", "pregnancy", *FLAGS, "past_illness", "drug", "trauma", "cancer"),
+    "MAReport": ("report_reason", "onset", "drug", "drug_herbal", "pregnancy", "menstruation", "tobacco", "past_illness", "family",
+                 *FLAGS[:6]),
+    "MAMedication": ("allergy", "drug", "drug_otc", "drug_herbal", "drug_topical", "pregnancy", "kidney_disease", "past_illness",
+                     "alcohol", "drug_dose", "age_weight", *FLAGS[:4]),
+    "MAInspection": ("onset", "site", "severity", "associated", "pregnancy", *FLAGS, "past_illness", "drug", "allergy"),
+    "MADiagnosis": ("onset", "site", "severity", "associated", "pregnancy", *FLAGS, "past_illness", "drug", "drug_herbal", "allergy"),
+    "MARecord": ("onset", "course", "site", "quality", "severity", "timing", "trigger", "relief", "prior_care", "energy", "sleep",
+                 "appetite", "stool", "urine", "weight_change", "fever", "chest_pain", "dyspnoea", "nausea", "vomiting",
+                 "past_illness", "hypertension", "diabetes", "surgery", "transfusion", "infection", "vaccination", "allergy", "drug",
+                 "drug_otc", "drug_herbal", "drug_topical", "tobacco", "alcohol", "occupation", "travel_exposure", "marriage",
+                 "menstruation", "obstetric", "pregnancy", "birth_history", "feeding_history", "development", "family"),
+}  # fmt: skip
+# pattern -> what a beginner thinks of: (words in the opening, either language) -> diagnosis, department, tests
+PATTERNS: tuple[tuple[tuple[str, ...], dict[str, str], str, tuple[str, ...]], ...] = (
+    (("拉肚子", "腹泻", "拉稀", "diarrh", "loose stool", "watery"), {"zh": "急性胃肠炎", "en": "Acute gastroenteritis"},
+     "paediatrics", ()),
+    (("腰", "low back", "lower back", "back pain"), {"zh": "非特异性腰痛", "en": "Non-specific low back pain"}, "orthopaedics", ()),
+    (("体检", "check-up", "checkup", "nodule", "结节"), {"zh": "甲状腺结节", "en": "Thyroid nodule"}, "endocrinology", ("tsh",)),
+    (("鼻血", "流鼻血", "鼻出血", "nosebleed", "nose bleed", "bleeding from"), {"zh": "抗凝过度", "en": "Over-anticoagulation"},
+     "haematology", ("inr", "cbc")),
+    (("头痛", "头疼", "headache"), {"zh": "偏头痛", "en": "Migraine"}, "neurology", ("head_ct", "cbc")),
+    (("胃", "上腹", "心口", "stomach", "epigastr", "tummy"), {"zh": "急性胃炎", "en": "Acute gastritis"}, "gastroenterology",
+     ("ecg", "cbc", "abdominal_ultrasound")),
+)  # fmt: skip
+
+
+def make(context: AgentContext) -> Interviewer:
+    return Interviewer(context.lang)
+
+
+class Interviewer:
+    def __init__(self, lang: Lang) -> None:
+        self._lang = lang
+
+    def reset(self, briefing: Briefing) -> None:
+        self._briefing = briefing
+        self._tools = {t["function"]["name"] for t in briefing.tools}
+        self._plan = list(ASK.get(briefing.dataset, ASK["MAGuidance"]))
+        self._answers: dict[str, str] = {}  # topic -> present / denied / unknown
+        self._texts: dict[str, str] = {}
+        self._pending: list[str] = []
+        self._opening = self._all = ""
+        self._turn = 0
+
+    def act(self, observation: Observation) -> Action:
+        tool = closing_tool(self._briefing)
+        if tool is None:
+            return Action(content=self._static(observation))
+        self._listen(observation)
+        self._turn += 1
+        if self._turn == 1:
+            self._opening = observation.text
+        urgent = self._turn >= 3 and bool(self._alarms()) and "escalate" in self._tools and self._briefing.dataset == "MAGuidance"
+        out_of_time = self._turn >= self._briefing.max_turns - 1
+        if self._plan and not out_of_time and not urgent:
+            # one question a turn keeps question and answer together; two while time is short
+            room = self._briefing.max_turns - 2 - self._turn
+            size = 2 if len(self._plan) > room else 1
+            self._pending, self._plan = self._plan[:size], self._plan[size:]
+            return say(" ".join(ask_for(t, self._lang) for t in self._pending), *self._look())
+        return say(self._closing_words(), self._form(tool))
+
+    # --- listening --------------------------------------------------------------------------------------------------
+
+    def _listen(self, observation: Observation) -> None:
+        said = " ".join(m.content for m in observation.messages if m.speaker == "patient")
+        self._all += " " + said
+        for topic in self._pending:
+            self._answers[topic] = self._read(said)
+            self._texts[topic] = said
+        self._pending = []
+
+    def _read(self, said: str) -> str:
+        lowered = said.lower()
+        if any(u in lowered for u in UNSURE[self._lang]):
+            return "unknown"
+        if self._lang == "zh":
+            return "denied" if any(said.startswith(n) or "没有" in said for n in NEGATIVE["zh"]) else "present"
+        words = lowered.replace(",", " ").replace(".", " ").split()
+        return "denied" if set(words[:6]) & set(NEGATIVE["en"]) else "present"
+
+    def _alarms(self) -> list[str]:
+        return [t for t, state in self._answers.items() if state == "present" and t in ALARMING]
+
+    def _look(self) -> list[ToolCall]:
+        """Chart and a basic examination, once."""
+        if self._turn != 2:
+            return []
+        calls = []
+        if "examine" in self._tools:
+            calls += [ToolCall.of("examine", region=r) for r in ("vitals", "heart", "lungs", "abdomen", "neurological")]
+        if "search_records" in self._tools and "verify_identity" not in self._tools:
+            calls += [ToolCall.of("search_records", resource_type=k) for k in ("Condition", "MedicationStatement")]
+        return calls
+
+    # --- concluding -------------------------------------------------------------------------------------------------
+
+    def _pattern(self) -> tuple[dict[str, str], str, tuple[str, ...]]:
+        text = (self._opening + self._all).lower()
+        for words, diagnosis, department, tests in PATTERNS:
+            if any(w in self._opening.lower() for w in words) or any(w in text for w in words):
+                return diagnosis, department, tests
+        return {"zh": "待查", "en": "Undetermined"}, "general_practice", ("cbc",)
+
+    def _closing_words(self) -> str:
+        return "谢谢您的回答，我把建议整理如下。" if self._lang == "zh" else "Thank you; this is what I suggest."
+
+    def _form(self, tool: str) -> ToolCall:
+        diagnosis, department, tests = self._pattern()
+        alarms = self._alarms()
+        if tool == "propose_tests":
+            return ToolCall.of(tool, tests=[{"name": t, "body_part": "-", "rests_on": ["T0"]} for t in tests])
+        if tool == "submit_diagnosis":
+            return ToolCall.of(tool, primary={"name": diagnosis[self._lang]}, certainty="probable",
+                               grounds=[{"text": self._opening[:200], "rests_on": ["T0"]}])  # fmt: skip
+        if tool == "write_record":
+            return ToolCall.of(tool, **self._note())
+        disposition = "D2" if alarms else "D4" if self._answers.get("fever") == "present" else "D5"
+        signs = ["chest_pain_sign", "breathlessness", "fainting", "fever_high", "not_improving"]
+        return ToolCall.of(
+            tool, disposition=disposition, department="emergency" if alarms else department, return_signs=signs,
+            drugs=[{"name": n, "action": "check_first"} for n in self._drugs()],
+            follow_up={"department": department, "window": disposition}, readings=self._readings(),
+        )  # fmt: skip
+
+    def _drugs(self) -> Iterable[str]:
+        """Drug names heard: words that are written in the patient's answers on drugs, against a short list of common drugs."""
+        common = {"华法林": "warfarin", "丹参": "danshen", "布洛芬": "ibuprofen", "对乙酰氨基酚": "paracetamol", "二甲双胍": "metformin",
+                  "硝酸甘油": "nitroglycerin", "阿司匹林": "aspirin", "头孢": "cefaclor", "口服补液盐": "oral rehydration salts"}  # fmt: skip
+        heard = self._all.lower()
+        return [zh if self._lang == "zh" else en for zh, en in common.items() if (zh in heard if self._lang == "zh" else en in heard)]
+
+    def _readings(self) -> list[dict[str, str]]:
+        """Every flagged line of a report table that was shown is called significant."""
+        rows = [line.strip("|").split("|") for line in self._all.splitlines() if line.startswith("|")]
+        return [{"item": r[0].strip(), "significance": "significant"} for r in rows if len(r) == 5 and r[4].strip() in ("H", "L", "HH", "LL")]
+
+    def _note(self) -> dict[str, Any]:
+        zh = self._lang == "zh"
+        note: dict[str, Any] = {"sex": "不详" if zh else "unknown", "age": "不详" if zh else "unknown", "chief_complaint": self._opening[:20],
+                                "present_illness": [], "past_history": [], "personal_history": [], "marital_history": [],
+                                "family_history": []}  # fmt: skip
+        for topic, state in self._answers.items():
+            field = codes.topics()[topic].field
+            if isinstance(note.get(field), list):
+                note[field].append({"text": self._texts[topic][:200] or "-", "topic": topic, "state": state})
+        return note
+
+    # --- single-step items ------------------------------------------------------------------------------------------
+
+    def _static(self, observation: Observation) -> str:
+        if letters := options(observation):
+            question = observation.text.split("\nA.")[0]
+            return max(letters, key=lambda k: overlap(letters[k], question))
+        if lines := candidates(observation):
+            phrase = observation.text.splitlines()[0]
+            return max(lines, key=lambda line: overlap(line, phrase))
+        shape = answer_shape(observation)
+        if shape is None:
+            return "请遵守法律法规与医学伦理，建议咨询专业人员。" if self._lang == "zh" else "Please follow the law and medical ethics and ask a professional."
+        text = source_text(observation)
+        found = [w for t, cues in lexicon().topics.items() if codes.topics()[t].group == "symptom" for w in cues.model_dump()[self._lang]
+                 if w in text]  # fmt: skip
+        longest = [w for w in dict.fromkeys(found) if not any(w != o and w in o for o in found)]
+        if isinstance(shape, list):
+            keys = list(shape[0])
+            return json.dumps([{keys[0]: w, keys[1]: "", keys[2]: [], keys[3]: []} for w in longest], ensure_ascii=False)
+        return json.dumps({k: (longest if not v and k in ("症状", "symptoms", "症状和体征", "symptom_or_sign") else []) for k, v in shape.items()},
+                          ensure_ascii=False)  # fmt: skip
+
+
+def overlap(a: str, b: str) -> float:
+    """Share of the character pairs of `a` that occur in `b`."""
+    pairs = {a[i : i + 2] for i in range(len(a) - 1)}
+    return len(pairs & {b[i : i + 2] for i in range(len(b) - 1)}) / max(1, len(pairs))
