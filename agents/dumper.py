@@ -95,4 +95,4 @@ class Dumper:
             names = re.split(r"、|, ", re.split(r"：|names: ", self._briefing.task, maxsplit=1)[-1].split("。")[0])
             return json.dumps({key: [{relation: r, head: a, tail: b} for r in names for a in phrases for b in phrases]},
                               ensure_ascii=False)  # fmt: skip
-        return json.dumps({k: everything for k in shape}, ensure_ascii=False)
+        return json.dumps(dict.fromkeys(shape, everything), ensure_ascii=False)

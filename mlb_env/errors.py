@@ -29,3 +29,7 @@ class ContentError(UserError):
 
 class RunError(MlbError):
     """A run that cannot go on (disk full, folder in use). What was finished is kept and can be resumed."""
+
+
+class AgentFailed(MlbError):
+    """The agent's model failed, or answered nothing that can be used; the episode stays ungraded, with this reason."""

@@ -5,7 +5,7 @@ The rules are those of the clinical design (sections 0.4, 0.5, 1.4). Each proble
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
 from .. import codes
 from ..spec.case import Fact, PatientCase
@@ -56,15 +56,15 @@ def _depth(case: PatientCase) -> Iterator[str]:
     for name, value in single.items():
         if value is None:
             yield f"{name}: missing"
-    several = [
+    several: list[tuple[str, Sized, int]] = [
         ("truth.differential", t.differential, 3), ("truth.red_flags_to_tell", t.red_flags_to_tell, 2),
         ("complaint.systems", c.systems, 1), ("complaint.red_flags", c.red_flags, 3),
         ("complaint.key_history", c.key_history, 4), ("provenance.sources", case.provenance.sources, 1),
         ("course.slots", case.course.slots, 1), ("person.decoys", p.decoys, 1),
     ]  # fmt: skip
     for name, items, least in several:
-        if len(items) < least:  # type: ignore[arg-type]
-            yield f"{name}: {len(items)} given, at least {least} are needed"  # type: ignore[arg-type]
+        if len(items) < least:
+            yield f"{name}: {len(items)} given, at least {least} are needed"
     for lang in ("zh", "en"):
         if len(getattr(case.opening, lang)) < 3:
             yield f"opening.{lang}: at least 3 wordings are needed"
@@ -120,9 +120,9 @@ def _coverage(case: PatientCase) -> Iterator[str]:
     need += ADULT if age >= 14 else CHILD
     need += ELDER if age >= 65 else ()
     need += FERTILE if case.person.sex_at_birth == "female" and 12 <= age <= 55 else ()
-    for topic in dict.fromkeys(need):
-        if topic not in have:
-            yield f"facts: no fact on '{topic}'"
+    for needed in dict.fromkeys(need):
+        if needed not in have:
+            yield f"facts: no fact on '{needed}'"
     for topic in codes.topics().values():
         if topic.group == "symptom" and topic.system in case.complaint.systems and topic.id not in have and applies(case, topic):
             yield f"facts: the symptom '{topic.id}' is in a system of the complaint ('{topic.system}') and must be written"
@@ -187,7 +187,7 @@ def _lists(case: PatientCase) -> Iterator[str]:
         ("truth.red_flags_to_tell", t.red_flags_to_tell, codes.signs()),
         ("truth.immediate_actions.act", (a.act for a in t.immediate_actions), codes.acts()),
         ("truth.must_not.act", (a.act for a in t.must_not), codes.acts()),
-        ("record.atoms.topic", (a.topic for a in (*case.record.atoms, *case.record.forbidden_atoms)),
+        ("record.atoms.topic", [*(a.topic for a in case.record.atoms), *(a.topic for a in case.record.forbidden_atoms)],
          {*codes.topics(), "sex", "age", "chief_complaint"}),
         ("complaint.red_flags", case.complaint.red_flags, codes.topics()),
         ("complaint.systems", case.complaint.systems, {x.system for x in codes.topics().values() if x.system}),

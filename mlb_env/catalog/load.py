@@ -12,7 +12,15 @@ from ..errors import ContentError, UserError
 from ..spec.case import PatientCase
 from ..spec.persona import Persona, Personas
 from ..spec.scenario import (
-    DIMENSIONS, ChoiceItem, Dataset, ExtractionItem, InteractiveScenario, Item, KeyPointItem, NormalisationItem, OpenItem,
+    DIMENSIONS,
+    ChoiceItem,
+    Dataset,
+    ExtractionItem,
+    InteractiveScenario,
+    Item,
+    KeyPointItem,
+    NormalisationItem,
+    OpenItem,
 )  # fmt: skip
 from .play import Play
 from .read import read_jsonl, read_text, read_yaml
@@ -147,7 +155,7 @@ class Catalog:
             UserError: a name that nothing bears.
         """
         wanted_dimensions, wanted_sets, wanted = set(dimension), set(dataset), set(scenario)
-        present = {d.dimension for d in self.datasets.values()}
+        present: set[str] = {d.dimension for d in self.datasets.values()}
         _known("dimension", wanted_dimensions, present)
         _known("dataset", wanted_sets, set(self.datasets))
         chosen = [

@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import TypeAdapter
 
 from ..spec.base import LL, Id, Lang, Model
 
@@ -56,7 +55,7 @@ T = TypeVar("T", bound=CodeItem)
 def _load(file: str, key: str, kind: type[T]) -> dict[str, T]:
     """The code list `key` of mlb_env/codes/`file`, by id in file order."""
     text = (files(__package__) / file).read_text(encoding="utf-8")
-    items = TypeAdapter(list[kind]).validate_python(yaml.load(text, Loader=yaml.CSafeLoader)[key])  # type: ignore[valid-type]
+    items = [kind.model_validate(data) for data in yaml.load(text, Loader=yaml.CSafeLoader)[key]]
     return {item.id: item for item in items}
 
 

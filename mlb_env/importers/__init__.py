@@ -49,7 +49,7 @@ def import_content(format: str, src: Path, out: Path) -> ImportReport:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=f".{out.name}-import-", dir=out.absolute().parent))
     except OSError as error:
-        raise RunError(f"'{out}' cannot be written ({error.strerror}); name another folder") from None
+        raise UserError(f"'{out}' cannot be written ({error.strerror}); name another folder") from None
     try:
         work = holder / "content"
         work.mkdir()

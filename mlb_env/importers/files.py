@@ -13,20 +13,44 @@ from ..catalog.read import read_text
 from ..errors import ContentError
 from ..spec.base import Model
 
+MAX_DEPTH = 40
+
 
 def parse_json(text: str, path: Path, line: int | None = None) -> Any:
     """The data of one JSON text.
 
     Raises:
-        ContentError: broken JSON, with its line.
+        ContentError: broken JSON, with its line; nested too deeply; a text that is no Unicode text.
     """
     try:
-        return json.loads(text.removeprefix("\ufeff"))
+        data = json.loads(text.removeprefix("\ufeff"))
+        _sound(data)
     except json.JSONDecodeError as error:
         place = line if line is not None else error.lineno
         raise ContentError(f"broken JSON ({error.msg}); mend the file", path=str(path), line=place) from None
     except RecursionError:
         raise ContentError("the JSON is nested too deeply", path=str(path), line=line) from None
+    except ValueError as error:
+        raise ContentError(f"the JSON cannot be used ({error}); mend the file", path=str(path), line=line) from None
+    return data
+
+
+def _sound(data: Any) -> None:
+    """Refuse what could not be worked on or written: deep nesting, texts that are no Unicode text."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, dict):
+                inner += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                inner += value
+        if not inner:
+            return
+        level = inner
+    raise RecursionError
 
 
 def read_json(path: Path) -> Any:

@@ -9,8 +9,16 @@ from typing import Any
 
 from ..spec.base import LL, L, Provenance
 from ..spec.scenario import (
-    ChoiceItem, Dataset, ExtractionItem, Form, Item, KeyPoint, KeyPointItem, NormalisationItem, OpenItem,
-)  # fmt: skip
+    ChoiceItem,
+    Dataset,
+    ExtractionItem,
+    Form,
+    Item,
+    KeyPoint,
+    KeyPointItem,
+    NormalisationItem,
+    OpenItem,
+)
 from .options import explicit, letters, split
 
 _CANDIDATES = re.compile(r"(?:\s|\\n)*候选标准词\s*[:：]")
@@ -181,7 +189,8 @@ def _points(answer: Any) -> tuple[KeyPoint, ...]:
     """The entries of the gold answer, under their field names."""
     if not isinstance(answer, dict):
         raise Bad("the answer is not an object")
-    points = [KeyPoint(topic=topic, text=L(zh=text)) for topic, value in answer.items() for text in _strings(value) if text.strip()]
+    texts = [(topic, text) for topic, value in answer.items() for text in _strings(value) if text.strip()]
+    points = [KeyPoint(topic=topic, text=L(zh=text)) for topic, text in texts]
     if not points:
         raise Bad("the answer holds no key point")
     return tuple(points)

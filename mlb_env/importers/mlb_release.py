@@ -1,8 +1,8 @@
 """Imports the MLB release: the authors' prompts with their items, in the authors' own format.
 
-Each `MLB_benchmark_dataset/<dataset>.json` is {"system_prompt", "examples": [{"question", "answer"}]}. Holders of the full data
-may give a JSON array of items, or a file `<dataset>.jsonl` beside the JSON file. What an item is follows from our dataset of the
-same name; the agent sees the authors' prompt with its slots filled, and nothing of ours.
+Each `MLB_benchmark_dataset/<dataset>.json` is {"system_prompt", "examples": [{"question", "answer"}]}. Holders of the full
+data may give a JSON array of items, or a file `<dataset>.jsonl` beside the JSON file. What an item is follows from our dataset
+of the same name; the agent sees the authors' prompt with its slots filled, and nothing of ours.
 """
 
 from __future__ import annotations
@@ -139,17 +139,18 @@ def _read(name: str, paths: list[Path], merged: dict[str, str]) -> Source:
 
 
 def template(prompt: str, name: str, form: Form) -> str:
-    """The authors' prompt as a template of ours: verbatim, other dollar signs escaped, a literal backslash-n before a slot mended.
+    """The authors' prompt as our template: verbatim; other dollar signs escaped, a literal backslash-n before a slot mended.
 
     Raises:
         ContentError: a slot is missing.
     """
     text = prompt.removeprefix("\ufeff")
-    text = re.sub(r"(?:\\n)+(?=\$\{(?:question|options)\})|(?<=选项：)\\n", lambda m: m.group().replace("\\n", "\n"), text)
+    text = re.sub(r"(?:\\n)+(?=\$\{(?:question|options)\})", lambda m: m.group().replace("\\n", "\n"), text)
     for slot in ("question", "options") if form in NEEDS_OPTIONS else ("question",):
         if f"${{{slot}}}" not in text:
-            raise ContentError(f"the prompt has no slot ${{{slot}}}; add it where the text belongs", path=name, field="system_prompt")
-    return re.sub(r"\$(?!\{(?:question|options)\})", "$$$$", text)
+            problem = f"the prompt has no slot ${{{slot}}}; add it where the text belongs"
+            raise ContentError(problem, path=name, field="system_prompt")
+    return re.sub(r"\$(?!\{(?:question|options)\})", "$$", text)
 
 
 # --- writing ------------------------------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ _REGIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _MANOEUVRES: tuple[tuple[str, str], ...] = (
     (r"inspect", "inspection"), (r"palpat", "palpation"), (r"percuss", "percussion"), (r"auscult|heart sounds", "auscultation"),
-    (r"range of motion", "range_of_motion"), (r"reflex", "tendon_reflex"), (r"cranial", "cranial_nerves"), (r"\bgait\b", "gait_test"),
-    (r"straight leg", "straight_leg_raise"), (r"sensory|sensation", "sensation"), (r"strength|motor", "strength"),
+    (r"range of motion", "range_of_motion"), (r"reflex", "tendon_reflex"), (r"cranial", "cranial_nerves"),
+    (r"\bgait\b", "gait_test"), (r"straight leg", "straight_leg_raise"), (r"sensory|sensation", "sensation"),
+    (r"strength|motor", "strength"),
     (r"pupil", "pupils"), (r"o?edema", "oedema"), (r"conscious|mental status|orientation", "consciousness"),
     (r"growth|circumference|length|weight", "measurement"),
 )  # fmt: skip
@@ -61,31 +62,38 @@ _GENERIC = re.compile(  # a key that only groups tests
     r"serum(?: (?:studies|chemistry))?|chemistry(?: panel)?|metabolic panel|assessment tools|special tests)"
 )
 _CODES: dict[str, str] = {  # further names of tests in the library
-    "echocardiogram": "echo", "thyroid function tests": "tsh", "thyroid stimulating hormone": "tsh", "tsh": "tsh", "free t4": "tsh",
-    "renal function tests": "renal_function", "liver enzymes": "liver_function", "cbc with differentiation": "cbc",
-    "cbc with differential": "cbc", "peripheral smear": "blood_smear", "blood cultures": "blood_culture", "chest radiography": "chest_xray",
-    "mri of the brain": "head_mri", "ct scan chest": "chest_ct", "ct head": "head_ct", "ct scan head": "head_ct",
+    "echocardiogram": "echo", "thyroid function tests": "tsh", "thyroid stimulating hormone": "tsh", "tsh": "tsh",
+    "free t4": "tsh", "renal function tests": "renal_function", "liver enzymes": "liver_function",
+    "cbc with differentiation": "cbc",
+    "cbc with differential": "cbc", "peripheral smear": "blood_smear", "blood cultures": "blood_culture",
+    "chest radiography": "chest_xray", "mri of the brain": "head_mri", "ct scan chest": "chest_ct", "ct head": "head_ct",
+    "ct scan head": "head_ct", "mri brain": "head_mri", "troponins": "troponin", "fasting lipid profile": "lipids",
     "beta hcg": "hcg", "urine beta hcg": "hcg", "urine pregnancy test": "hcg", "serum beta hcg": "hcg",
     "blood gas analysis": "blood_gas", "fecal occult blood test": "stool_routine", "stool occult blood test": "stool_routine",
-    "abdominal ultrasonography": "abdominal_ultrasound", "x-ray abdomen": "abdominal_xray", "ultrasound pelvis": "pelvic_ultrasound",
-    "pulmonary function test": "spirometry", "pulmonary function tests": "spirometry", "pfts": "spirometry",
+    "abdominal ultrasonography": "abdominal_ultrasound", "x-ray abdomen": "abdominal_xray",
+    "ultrasound pelvis": "pelvic_ultrasound", "pulmonary function test": "spirometry", "pulmonary function tests": "spirometry",
+    "pfts": "spirometry",
     "tuberculin skin test": "tb_test", "allergy testing": "allergy_test", "stool culture and sensitivity": "stool_culture",
     "basic audiometry": "audiometry", "colonoscopy report": "colonoscopy", "anti-nuclear antibody": "ana",
     "anti-nuclear antibodies": "ana", "csf analysis": "lumbar_puncture", "hiv": "hiv_test", "syphilis": "syphilis_test",
 }  # fmt: skip
 _ANALYTES: dict[str, tuple[str, ...]] = {  # loose analytes belong to a test of the library
-    "cbc": ("wbc", "rbc", "hb", "hgb", "hemoglobin", "haemoglobin", "hematocrit", "platelets", "platelet count", "leukocyte count",
-            "total count wbc", "mcv", "mean corpuscular volume", "neutrophils", "lymphocytes", "monocytes", "eosinophils", "basophils",
-            "bands", "white blood cells", "white blood cell count", "leukocytes"),
-    "renal_function": ("creatinine", "bun", "urea", "urea nitrogen", "blood urea nitrogen", "serum urea nitrogen", "serum creatinine"),
-    "electrolytes": ("na", "k", "cl", "sodium", "potassium", "chloride", "bicarbonate", "hco3", "calcium", "magnesium", "phosphate",
-                     "phosphorus", "serum sodium", "serum potassium", "serum calcium", "na+", "k+", "cl-", "ca2+"),
+    "cbc": ("wbc", "rbc", "hb", "hgb", "hemoglobin", "haemoglobin", "hematocrit", "platelets", "platelet count",
+            "leukocyte count", "total count wbc", "mcv", "mean corpuscular volume", "neutrophils", "lymphocytes", "monocytes",
+            "eosinophils", "hemoglobin concentration", "basophils", "bands", "white blood cells",
+            "white blood cell count", "leukocytes"),
+    "renal_function": ("creatinine", "bun", "urea", "urea nitrogen", "blood urea nitrogen",
+                       "serum urea nitrogen"),
+    "electrolytes": ("na", "k", "cl", "sodium", "potassium", "chloride", "bicarbonate", "hco3", "calcium", "magnesium",
+                     "phosphate", "phosphorus", "na+", "k+", "cl-", "ca2+"),
     "liver_function": ("alp", "alkaline phosphatase", "bilirubin", "bilirubin total", "bilirubin direct", "total bilirubin",
-                       "direct bilirubin", "albumin", "ggt", "alanine aminotransferase", "aspartate aminotransferase"),
+                       "direct bilirubin", "albumin", "ggt", "alanine aminotransferase",
+                       "aspartate aminotransferase", "total serum bilirubin"),
     "glucose": ("glucose", "fasting glucose", "fasting blood glucose", "random blood glucose"),
 }  # fmt: skip
 _BY_NAME = {normalise(name): code for name, code in _CODES.items()}
 _BY_NAME |= {normalise(name): code for code, names in _ANALYTES.items() for name in names}
+_HEAD = re.compile(r"^(?:serum|blood) ")
 _TAIL = re.compile(r"\s+(?:tests?|reports?|results?|levels?|stud(?:y|ies)|panel|scan|findings)$")
 
 
@@ -99,10 +107,14 @@ def regions(path: tuple[str, ...]) -> tuple[str, ...]:
 
     Every key of the path counts, except that a key of several regions yields to a more exact key below it.
     """
-    found = [next((codes_ for pattern, codes_ in _REGIONS if re.search(pattern, clean(key).lower())), ()) for key in path]
-    exact = [r for r in found if len(r) == 1 and r != ("general",)]
-    chosen = exact or [r for r in found if r]
+    found: list[tuple[str, ...]] = [_regions(clean(key).lower()) for key in path]
+    exact: list[tuple[str, ...]] = [r for r in found if len(r) == 1 and r != ("general",)]
+    chosen = exact or [r for r in found if len(r) > 1] or [r for r in found if r]
     return tuple(dict.fromkeys(code for group in chosen for code in group))
+
+
+def _regions(words: str) -> tuple[str, ...]:
+    return next((named for pattern, named in _REGIONS if re.search(pattern, words)), ())
 
 
 def manoeuvre(path: tuple[str, ...]) -> str:
@@ -126,7 +138,7 @@ def test_code(name: str) -> str | None:
         code = library_code(short) or _BY_NAME.get(normalise(short))
         if code in codes.tests():
             return code
-        shorter = _TAIL.sub("", short)
+        shorter = _TAIL.sub("", short) if _TAIL.search(short) else _HEAD.sub("", short)
         if shorter == short:
             return None
         short = shorter

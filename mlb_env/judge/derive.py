@@ -75,7 +75,7 @@ def _static(play: Play) -> Iterator[Criterion]:
                           "letters", answer=list(item.answer), options=n)  # fmt: skip
         case ExtractionItem():
             yield by_rule("extraction", "outcome", 1, "抽取结果（严格微平均F1）", "Extraction, strict F1", "extraction",
-                          form=dataset.extraction, gold={k: v for k, v in item.gold.items()},
+                          form=dataset.extraction, gold=dict(item.gold.items()),
                           keys={k: v.model_dump() for k, v in dataset.keys.items()},
                           values={k: v.model_dump() for k, v in dataset.values.items()})  # fmt: skip
         case NormalisationItem():

@@ -109,8 +109,8 @@ def items_of(form: str, data: Any, keys: Mapping[str, str], values: Mapping[str,
         made |= {("term", n(s)) for s in _strings(data.get(keys["terms"]))}
     elif form == "relations" and isinstance(data, dict):
         for r in data.get(keys["relations"]) or []:
-            parts = [r.get(keys[k]) for k in ("relation", "head", "tail")] if isinstance(r, dict) else []
-            if parts and all(isinstance(p, str) and p.strip() for p in parts):
+            parts = _strings([r.get(keys[k]) for k in ("relation", "head", "tail")]) if isinstance(r, dict) else []
+            if len(parts) == 3:
                 made.add((back.get(n(parts[0]), n(parts[0])), n(parts[1]), n(parts[2])))
     elif form == "events" and isinstance(data, list):
         for e in data:

@@ -301,7 +301,7 @@ def flagged(seen: Seen, references: Sequence[str]) -> Finding:
 def _proposed(seen: Seen, names: dict[str, str]) -> list[str | None]:
     """Codes of the proposed tests in order; None for what is not in the library."""
     tests = seen.conclusion["tests"] if seen.conclusion else ()
-    own = {key: code for key, code in names.items()}
+    own = dict(names.items())
     result: list[str | None] = []
     for test in tests:
         code = next((c for n, c in own.items() if same_name(test["name"], (n,))), None)
@@ -336,7 +336,7 @@ def no_over_testing(seen: Seen, needless: Sequence[str], listed: int, names: dic
     if seen.conclusion is None:
         return not_applicable(NO_CONCLUSION)
     proposed = _proposed(seen, names)
-    bad = sorted({c for c in proposed if c in needless})
+    bad = sorted({c for c in proposed if c is not None and c in needless})
     many = max(0, len(proposed) - (2 * listed + 3))
     times = max(0, len(bad) - 1) + many
     return unmet(f"needless: {', '.join(bad)}; {len(proposed)} proposed", seen.end, times=times) if times else met(seen.end)
@@ -367,7 +367,7 @@ def none_proposed(seen: Seen, tolerated: Sequence[str], names: dict[str, str]) -
     proposed = set(_proposed(seen, names))
     if not proposed:
         return met(seen.end)
-    return partly(0.5 if proposed <= set(tolerated) else 0, f"proposed: {', '.join(str(p) for p in sorted(map(str, proposed)))}", seen.end)
+    return partly(0.5 if proposed <= set(tolerated) else 0, f"proposed: {', '.join(sorted(map(str, proposed)))}", seen.end)
 
 
 @rule
@@ -448,7 +448,7 @@ def code_in(seen: Seen, values: Sequence[str]) -> Finding:
 
 def _acts(seen: Seen) -> dict[str, int]:
     """Acts proposed: code -> minute."""
-    done = {}
+    done: dict[str, int] = {}
     for event in seen.events("propose_action"):
         done.setdefault(event.arguments["act"], event.minute)
     for act in (seen.conclusion or {}).get("immediate_actions", ()):
@@ -542,8 +542,8 @@ def note_true(seen: Seen, polarity: dict[str, str], topics: Sequence[str] | None
         if answer.kind == "default_negative":
             known.setdefault(answer.topic, set()).add("absent")
     wrong = []
-    for _, entry in _entries(seen):
-        topic, state = entry["topic"], entry["state"]
+    for _, written in _entries(seen):
+        topic, state = written["topic"], written["state"]
         if topic is None or state not in ("present", "denied") or topic in but or (topics is not None and topic not in topics):
             continue
         needed = "present" if state == "present" else "absent"

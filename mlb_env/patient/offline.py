@@ -114,10 +114,7 @@ class OfflinePatient:
             fact = self._world.facts[key[5:]]
             return self._tell([fact], fact.topic, turn, minute)
         own = [f for f in self._world.by_topic.get(key, ()) if f.disclosure.condition not in ("chart_only",)]
-        if own:
-            said = self._tell(own, key, turn, minute)
-        else:
-            said = ""
+        said = self._tell(own, key, turn, minute) if own else ""
         below = [
             f
             for child in self._world.children.get(key, ())
@@ -300,7 +297,7 @@ class OfflinePatient:
         return ("" if self._lang == "zh" else " ").join(p for p in parts if p)
 
     def _note(self, turn: int, topic: str, kind: str) -> None:
-        self.answers.append(Answer(turn=turn, topic=topic, kind=kind))  # type: ignore[arg-type]
+        self.answers.append(Answer(turn=turn, topic=topic, kind=kind))
 
     def _event(self, kind: str, turn: int, minute: int, id_: str = "") -> None:
-        self.events.append(PatientEvent(turn=turn, minute=minute, kind=kind, id=id_))  # type: ignore[arg-type]
+        self.events.append(PatientEvent(turn=turn, minute=minute, kind=kind, id=id_))

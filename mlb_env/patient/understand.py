@@ -7,6 +7,7 @@ case's own cues. What is not understood stays not understood: nothing is guessed
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -76,53 +77,59 @@ class Matcher:
     """Finds cues, leftmost and longest first: Chinese by characters, English by stemmed words."""
 
     def __init__(self, cues: dict[str, LL]) -> None:
-        zh: dict[str, list[tuple[str, str]]] = {}
-        en: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        zh: dict[str, dict[str, list[str]]] = {}
+        en: dict[str, dict[tuple[str, ...], list[str]]] = {}
         for key, wordings in cues.items():
             for phrase in wordings.zh:
-                zh.setdefault(phrase[:2], []).append((phrase, key))
+                zh.setdefault(phrase[:2], {}).setdefault(phrase, []).append(key)
             for phrase in wordings.en:
                 words = tuple(stem(w) for w in _WORD.findall(phrase.lower()))
                 if words:
-                    en.setdefault(words[0], []).append((words, key))
-        for bucket in zh.values():
-            bucket.sort(key=lambda pair: -len(pair[0]))
-        for words_bucket in en.values():
-            words_bucket.sort(key=lambda pair: -len(pair[0]))
-        self._zh, self._en = zh, en
+                    en.setdefault(words[0], {}).setdefault(words, []).append(key)
+        self._zh = {start: (_lengths(phrases), phrases) for start, phrases in zh.items()}
+        self._en = {start: (_lengths(phrases), phrases) for start, phrases in en.items()}
+        self._zh_in_ascii = any(start.isascii() for start in zh)
 
     def find(self, text: str) -> list[Hit]:
-        """All hits in a (lower-case) sentence, in order of place."""
+        """All hits in a (lower-case) sentence, in order of place. The same phrase may stand for several topics."""
         hits: list[Hit] = []
         i, n, zh = 0, len(text), self._zh
+        if text.isascii() and not self._zh_in_ascii:
+            i = n
         while i < n - 1:
-            bucket = zh.get(text[i : i + 2])
-            if bucket:
-                for phrase, key in bucket:
-                    if text.startswith(phrase, i):
-                        end = i + len(phrase)
-                        hits.append(Hit(key, i, end))
-                        # the same phrase may stand for several topics
-                        hits += [Hit(k, i, end) for p, k in bucket if p == phrase and k != key]
-                        i = end - 1
+            if bucket := zh.get(text[i : i + 2]):
+                lengths, phrases = bucket
+                for k in lengths:
+                    if i + k <= n and (keys := phrases.get(text[i : i + k])):
+                        hits += _hits(keys, i, i + k)
+                        i += k - 1
                         break
             i += 1
         words = [(stem(m.group()), m.start(), m.end()) for m in _WORD.finditer(text)]
+        said = tuple(word for word, _, _ in words)
         i = 0
-        while i < len(words):
-            options = self._en.get(words[i][0])
+        while i < len(said):
             step = 1
-            if options:
-                for wanted, key in options:
-                    k = len(wanted)
-                    if i + k <= len(words) and all(words[i + j][0] == wanted[j] for j in range(1, k)):
-                        hits.append(Hit(key, words[i][1], words[i + k - 1][2]))
-                        hits += [Hit(o, words[i][1], words[i + k - 1][2]) for w, o in options if w == wanted and o != key]
+            if options := self._en.get(said[i]):
+                counts, sequences = options
+                for k in counts:
+                    if i + k <= len(said) and (keys := sequences.get(said[i : i + k])):
+                        hits += _hits(keys, words[i][1], words[i + k - 1][2])
                         step = k
                         break
             i += step
         hits.sort(key=lambda h: h.start)
         return hits
+
+
+def _lengths(phrases: Iterable[Sized]) -> tuple[int, ...]:
+    """The lengths that occur, longest first."""
+    return tuple(sorted({len(phrase) for phrase in phrases}, reverse=True))
+
+
+def _hits(keys: list[str], start: int, end: int) -> list[Hit]:
+    """One hit for each key of a phrase."""
+    return [Hit(keys[0], start, end), *(Hit(k, start, end) for k in keys[1:] if k != keys[0])]
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ class Action(Model):
         becomes an action with an `error`, which the episode answers.
         """
         stripped = text.strip()
-        if not (stripped.startswith("{") and '"tool_calls"' in stripped or stripped.startswith('{"content"')):
+        if not ((stripped.startswith("{") and '"tool_calls"' in stripped) or stripped.startswith('{"content"')):
             return cls(content=text)
         try:
             data = json.loads(stripped)

@@ -1,0 +1,5 @@
+"""`python -m mlb_env` is `mlb`."""
+
+from .cli import main
+
+main()

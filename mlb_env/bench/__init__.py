@@ -1,0 +1,1 @@
+"""The bench: many episodes, kept in a run folder, counted honestly."""

@@ -1,0 +1,121 @@
+"""What a run is asked to do. Everything here can change a result; how fast it is done (concurrency) is not part of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from ..catalog.read import read_yaml, say
+from ..effects import ModelSettings
+from ..errors import UserError
+from ..spec.base import Model
+
+LangChoice = Literal["en", "zh", "both"]
+
+
+class ModelConfig(Model):
+    """A model endpoint of one role. `base_url` null: the openai package's default. `key_variable`: the environment variable
+    that holds the key (the key itself is never written). `timeout_s` in seconds bounds one attempt."""
+
+    model: str = Field(min_length=1)
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    temperature: float | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=2048, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    retries: int = Field(default=3, ge=0)
+    extra_body: dict[str, Any] = {}
+
+    def settings(self) -> ModelSettings:
+        return ModelSettings(**self.model_dump())
+
+
+class ConfigFile(Model):
+    """`--config run.yaml`: one section for each role; every field is optional, flags override."""
+
+    agent: dict[str, Any] = {}
+    patient: dict[str, Any] | None = None
+    judge: dict[str, Any] | None = None
+
+
+class RunSettings(Model):
+    """Which scenarios are played, by which agent, how often, from which seed, and how they are judged.
+
+    `scenarios`: folders that are played in place of the bundled content. `lang` None: English where a scenario exists in
+    it, else the language it has. `limit`: at most so many scenarios. `trials`: repetitions of each.
+    """
+
+    agent: str = "interviewer"
+    dimension: tuple[str, ...] = ()
+    dataset: tuple[str, ...] = ()
+    scenario: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    lang: LangChoice | None = None
+    limit: int | None = Field(default=None, ge=1)
+    trials: int = Field(default=1, ge=1)
+    seed: int = 0
+    patient: str = "offline"
+    persona: str | None = None
+    judge: Literal["rules", "none"] = "rules"
+    max_turns: int | None = Field(default=None, ge=1)
+    model: ModelConfig | None = None
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Settings from what a user gave; paths become absolute, so that a run can be resumed from anywhere.
+
+        Raises:
+            UserError: an unknown name, a value out of range, a choice that this version does not have.
+        """
+        given = dict(given)
+        for name in ("dimension", "dataset", "scenario", "scenarios"):
+            if isinstance(given.get(name), str | Path):
+                given[name] = (given[name],)
+        if "scenarios" in given:
+            given["scenarios"] = tuple(str(Path(p).absolute()) for p in given["scenarios"])
+        if str(given.get("agent", "")).endswith(".py"):
+            given["agent"] = str(Path(given["agent"]).absolute())
+        try:
+            made = cls.model_validate(given)
+        except ValidationError as error:
+            problem, loc = say(error)
+            if error.errors()[0]["type"] == "extra_forbidden":
+                raise UserError(f"a run has no setting '{loc[-1]}'; it has {', '.join(cls.model_fields)}") from None
+            raise UserError(f"{'.'.join(option(str(p)) for p in loc[:1])}: {problem}") from None
+        if made.patient != "offline":
+            raise UserError(f"--patient {made.patient}: this version has the offline patient only; give --patient offline")
+        return made
+
+
+def option(name: str) -> str:
+    """The command-line name of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | None:
+    """The agent's model, from `--config` and the flags; flags win. None where neither names a model.
+
+    Raises:
+        UserError: a broken file, a role that this version does not use, no model name, a secret in the address.
+    """
+    file = read_yaml(config, ConfigFile) if config else ConfigFile()
+    for role in ("patient", "judge"):
+        if getattr(file, role) is not None:
+            raise UserError(f"{config}: the section '{role}' cannot be used, as this version's {role} calls no model; remove it")
+    fields = {**file.agent, **flags}
+    if not fields:
+        return None
+    if "model" not in fields:
+        raise UserError(f"no model is named, but {', '.join(sorted(fields))} is given; add --model NAME")
+    try:
+        made = ModelConfig.model_validate(fields)
+    except ValidationError as error:
+        problem, loc = say(error)
+        where = f"{config}: " if config and loc and loc[0] in file.agent and loc[0] not in flags else ""
+        raise UserError(f"{where}model settings, '{'.'.join(map(str, loc))}': {problem}") from None
+    if "@" in (made.base_url or ""):
+        raise UserError("--base-url holds a user name or password, which would be written to run.json; "
+                        "put the key into an environment variable and name it with --key-variable")  # fmt: skip
+    return made

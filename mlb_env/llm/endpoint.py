@@ -1,0 +1,237 @@
+"""The edge to model endpoints: carries chat requests out over the official openai package, and asks the person.
+
+    with ModelEdge() as edge:
+        (reply,) = edge.perform((ChatRequest(...),))
+
+A failure is a reply (`effects.Failure`), never an exception: retries (429, 408, 409, 5xx, timeouts, dropped connections;
+`Retry-After` is honoured) are the openai package's own, so they happen in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from ..effects import AskHuman, ChatRequest, Effect, Failure, HumanReply, ModelSettings, Reply
+from ..errors import UserError
+from . import wire
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+    from openai._types import RequestOptions
+
+_PATH = "/chat/completions"
+_LONGEST_WAIT_S = 125.0  # between attempts; the openai package waits at most two minutes where a server says Retry-After
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """An address and the key for it: what one client serves."""
+
+    url: str | None
+    key: str = field(repr=False)
+
+
+class ModelEdge:
+    """Carries effects out. Clients are made on first use, one per endpoint (and per event loop), and may be used again
+    after a close.
+
+    Args:
+        ask: answers `AskHuman`; blocks until the person has. None: asking fails, saying so. It is called in the calling
+            thread, also by `aperform`: there is one keyboard, so one question at a time.
+    """
+
+    def __init__(self, *, ask: Callable[[AskHuman], str] | None = None) -> None:
+        self._ask = ask
+        self._lock = Lock()
+        self._clients: dict[_Endpoint, OpenAI] = {}
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, AsyncOpenAI]] = WeakKeyDictionary()
+
+    @staticmethod
+    def check(settings: ModelSettings) -> None:
+        """Whether the settings can be used at all; nothing is sent.
+
+        Raises:
+            UserError: the key is missing where one is needed, or the base URL is no http(s) address.
+        """
+        _endpoint(settings)
+
+    # --- the two ways -----------------------------------------------------------------------------------------------
+
+    def perform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
+        """Carry effects out one after the other. Replies come in the order of the effects.
+
+        `timeout_s` bounds connecting and every silence of an attempt.
+        """
+        return tuple(self._person(e) if isinstance(e, AskHuman) else self._chat(e) for e in effects)
+
+    async def aperform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
+        """Carry effects out at the same time. Replies come in the order of the effects.
+
+        As `perform`; besides, an endpoint that never falls silent and never finishes is given up after the time that
+        all attempts could take.
+        """
+        return tuple(await asyncio.gather(*(self._aeffect(e) for e in effects)))
+
+    async def _aeffect(self, effect: Effect) -> Reply:
+        return self._person(effect) if isinstance(effect, AskHuman) else await self._achat(effect)
+
+    def _person(self, question: AskHuman) -> Reply:
+        if self._ask is None:
+            return Failure(f"the {question.role} is a person, and nobody can be asked in this session")
+        try:
+            return HumanReply(wire.clean(self._ask(question)))
+        except EOFError:
+            return Failure(f"the {question.role} is a person, and the input has ended")
+
+    def _chat(self, request: ChatRequest) -> Reply:
+        try:
+            endpoint = _endpoint(request.settings)
+            client = self._client(endpoint)
+        except UserError as error:
+            return Failure(str(error))
+        speaker = _speaker(request, endpoint, str(client.base_url))
+        try:
+            data = client.post(_PATH, cast_to=object, body=wire.body(request, speaker.host), options=_options(request.settings))
+        except Exception as error:
+            return _failure(error, speaker)
+        return wire.read(data, speaker)
+
+    async def _achat(self, request: ChatRequest) -> Reply:
+        try:
+            endpoint = _endpoint(request.settings)
+            client = self._async_client(endpoint)
+        except UserError as error:
+            return Failure(str(error))
+        speaker = _speaker(request, endpoint, str(client.base_url))
+        retries, timeout = request.settings.retries, request.settings.timeout_s
+        try:
+            async with asyncio.timeout((retries + 1) * timeout + retries * _LONGEST_WAIT_S + _GRACE_S):
+                data = await client.post(
+                    _PATH, cast_to=object, body=wire.body(request, speaker.host), options=_options(request.settings)
+                )
+        except Exception as error:
+            return _failure(error, speaker)
+        return wire.read(data, speaker)
+
+    # --- clients ----------------------------------------------------------------------------------------------------
+
+    def _client(self, endpoint: _Endpoint) -> OpenAI:
+        with self._lock:
+            if endpoint not in self._clients:
+                from openai import OpenAI
+
+                try:
+                    self._clients[endpoint] = OpenAI(api_key=endpoint.key, base_url=endpoint.url)
+                except Exception as error:
+                    raise _no_client(endpoint, error) from error
+            return self._clients[endpoint]
+
+    def _async_client(self, endpoint: _Endpoint) -> AsyncOpenAI:
+        with self._lock:
+            clients = self._async_clients.setdefault(asyncio.get_running_loop(), {})
+            if endpoint not in clients:
+                from openai import AsyncOpenAI
+
+                try:
+                    clients[endpoint] = AsyncOpenAI(api_key=endpoint.key, base_url=endpoint.url)
+                except Exception as error:
+                    raise _no_client(endpoint, error) from error
+            return clients[endpoint]
+
+    def close(self) -> None:
+        """Close the connections of `perform`."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of `aperform` in the running event loop, and those of `perform`."""
+        with self._lock:
+            clients = self._async_clients.pop(asyncio.get_running_loop(), {})
+        for client in clients.values():
+            await client.close()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _endpoint(settings: ModelSettings) -> _Endpoint:
+    """Where a role's model is, and the key for it.
+
+    A server named by `base_url` (one's own, say) may need no key: then the key is "none".
+
+    Raises:
+        UserError: see `ModelEdge.check`.
+    """
+    variable, url = settings.key_variable, settings.base_url
+    if url is not None:
+        _check_url(url)
+    key = os.environ.get(variable, "").strip()
+    if not key and url is None:
+        raise UserError(f"the environment variable {variable} is not set; set it, or name another with --key-variable")
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the environment variable {variable} holds characters that no key has; set it again")
+    return _Endpoint(url, key or "none")
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0  # .port raises if no number
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"the base URL '{url.rpartition('@')[2]}' is no address; give one like http://127.0.0.1:8000/v1")
+
+
+def _no_client(endpoint: _Endpoint, error: Exception) -> UserError:
+    where = f"the base URL of {wire.host_of(endpoint.url)}" if endpoint.url else "the openai package's own settings"
+    return UserError(f"no client can be made for {where} ({type(error).__name__})")
+
+
+def _speaker(request: ChatRequest, endpoint: _Endpoint, base_url: str) -> wire.Speaker:
+    return wire.Speaker(request.role, request.settings, wire.host_of(base_url), endpoint.key)
+
+
+def _options(settings: ModelSettings) -> RequestOptions:
+    return {"max_retries": settings.retries, "timeout": settings.timeout_s}
+
+
+def _failure(error: Exception, speaker: wire.Speaker) -> Failure:
+    """The failure behind an exception of the openai package, which lets a few of its parts' own exceptions through."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return wire.too_slow(speaker)
+    if isinstance(error, openai.APIConnectionError):
+        return wire.unreachable(error.__cause__, speaker)
+    if isinstance(error, openai.APIStatusError):
+        return wire.refused(error.status_code, error.body if error.body is not None else error.response.text, speaker)
+    if isinstance(error, json.JSONDecodeError | RecursionError | UnicodeDecodeError):
+        return wire.not_json(speaker)
+    if isinstance(error, TypeError | ValueError):  # of the request: content or extra_body that is no JSON
+        return Failure(f"the request to {speaker} cannot be written as JSON: {speaker.quote(error)}")
+    return Failure(f"{speaker} failed: {type(error).__name__}: {speaker.quote(error)}")
