@@ -36,12 +36,14 @@ class Oracle:
         self._turns, self._heard = None, ""
         self._questions = list(_needed(self._play)) if self._play.case else []
         self._stage = 0
+        self._asked: set[tuple[str, str | None]] = set()
+        self._private = False
 
     def act(self, observation: Observation) -> Action:
         if self._play.item is not None:
             return Action(content=static_answer(self._play, self._lang))
         assert self._play.case is not None and self._play.scenario is not None
-        self._heard += "\n" + observation.text
+        self._heard += "\n" + "\n".join(m.content for m in observation.messages if m.speaker == "patient")
         if self._play.scenario.variant == "transcript":
             return say("", final_call(self._play, self._lang))
         return self._interactive(self._play.case, observation)
@@ -76,22 +78,30 @@ class Oracle:
         while self._questions and len(parts) < most:
             fact = self._questions[0]
             conditions = {fact.disclosure.condition, *fact.disclosure.also}
-            if any(w in self._heard for w in fact.told[self._lang]) or (conditions <= {"chart_only", "test", "examination"}):
+            if self._was_said(fact) or (conditions <= {"chart_only", "test", "examination"}):
                 self._questions.pop(0)
                 continue
-            if conditions & {"alone", "sensitive_question"} and not getattr(self, "_private", False):
+            if conditions & {"alone", "sensitive_question"} and not self._private:
                 self._private = True
                 acts = lexicon().acts
                 return f"{acts['private'][self._lang][0]}。{acts['normalising'][self._lang][0]}。" if zh else (
                     f"{acts['private'][self._lang][0].capitalize()}. {acts['normalising'][self._lang][0].capitalize()}.")
             self._questions.pop(0)
             question = self._question(fact)
-            if question in parts:
+            key = (question, fact.disclosure.after)  # what opens up after another fact is asked again
+            if key in self._asked:
                 continue
+            self._asked.add(key)
             parts.append(question)
             if "document" in conditions and not conditions & {"direct_question", "open_question", "specific_question"}:
                 break
         return ("" if zh else " ").join(parts)
+
+    def _was_said(self, fact: Fact) -> bool:
+        """Whether the patient already said it, as far as words that belong to no other fact tell."""
+        assert self._play.case is not None
+        own = [w for w in fact.told[self._lang] if not any(w in o for f in self._play.case.facts if f is not fact for o in f.told[self._lang])]
+        return any(w in self._heard for w in own)
 
     def _question(self, fact: Fact) -> str:
         zh = self._lang == "zh"
@@ -172,7 +182,7 @@ def _needed(play: Play) -> list[Fact]:
     if play.case.report and play.dataset.name == "MAReport":
         wanted[play.case.report.shown_by] = None
     hard = ("sensitive_question", "alone")
-    return sorted((facts[i] for i in wanted), key=lambda f: f.disclosure.condition in hard)
+    return sorted((facts[i] for i in wanted), key=lambda f: (f.disclosure.condition in hard, f.disclosure.after is not None))
 
 
 # --- gold answers -------------------------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ def test_the_usual_wrappers_work() -> None:
 def test_the_seed_alone_fixes_everything(dimension: str) -> None:
     runs = []
     for _ in range(2):
-        env, seen = make(dimension, lang="zh"), []
+        env = make(dimension, lang="zh")
+        seen: list[tuple[Any, ...]] = []
         for seed in (11, None, None):
             seen.append(env.reset(seed=seed))
             over, turn = False, 0
@@ -327,7 +328,7 @@ def test_the_trajectory_is_of_the_episode_that_ended_last() -> None:
 
 def test_ansi_shows_the_dialogue_so_far() -> None:
     env = make("SmartCare", dataset="MADiagnosis", render_mode="ansi")
-    opening, _ = env.reset(seed=0)
+    env.reset(seed=0)
     answer, *_ = env.step("When did this start?")
     shown = env.render()
     assert isinstance(shown, str)

@@ -15,6 +15,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from mlb_env.effects import ChatReply, ChatRequest, Effect, Failure, Flow, ModelSettings, Reply
+from mlb_env.envs.env import MlbEnv
 from mlb_env.envs.vector import MlbVectorEnv
 from mlb_env.errors import UserError
 from mlb_env.patient.offline import OfflinePatient
@@ -86,11 +87,14 @@ def test_shared_memory_is_refused_loudly_and_never_lies() -> None:
 
 def test_actions_may_be_typed_and_differ_between_environments() -> None:
     env = made("vector_entry_point", {}, n=2, dataset="MADiagnosis")
+    assert isinstance(env, MlbVectorEnv)
     env.reset(seed=0)
     close = '{"content": "", "tool_calls": [{"name": "submit_diagnosis", "arguments": {"primary": {"name": "x"}, "certainty": "possible"}}]}'
     _, _, terminated, _, infos = env.step((Action(content="有没有发热？"), close))
     assert list(terminated) == [False, True] and list(infos["_final_info"]) == [False, True]
-    assert env.call("trajectory")[1].stop_reason == "concluded" if env.get_attr("_ended")[0] else True
+    ended = env.envs[1].unwrapped
+    assert isinstance(ended, MlbEnv)
+    assert ended.trajectory().stop_reason == "concluded"  # not lost by the automatic reset
     with pytest.raises(ValueError, match="1 actions for 2"):
         env.step(("有没有发热？",))
     env.close()

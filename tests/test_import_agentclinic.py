@@ -158,7 +158,7 @@ def test_ages(tmp_path: Path, text: str, age: tuple[int, str], born: str) -> Non
 
 def test_pregnancy_and_a_sex_that_is_not_stated(tmp_path: Path) -> None:
     pregnant = actor(Demographics="35-year-old primigravid woman at 12 weeks' gestation")
-    unstated = actor(Demographics="3-year-old child") | {"Objective_for_Doctor": "Assess a child with a cough."}
+    unstated = actor(Demographics="3-year-old child") | {"Objective_for_Doctor": "Assess a child brought by a woman."}
     report, catalog = run(write(tmp_path / "agentclinic_demo.jsonl", pregnant, unstated))
     first, second = (p.case for p in catalog.plays["MADiagnosis"])
     assert first is not None and second is not None
@@ -207,6 +207,17 @@ def test_the_primary_symptom_opens_and_the_sections_have_their_own_topics() -> N
         ("drug", "present", "direct_question", "Aspirin."),
         ("family", "present", "direct_question", "Nothing known."),
     ]
+
+
+def test_topics_that_do_not_concern_the_person_or_the_history_are_not_used() -> None:
+    cues = Matcher({"development": LL(en=("develop",)), "report_document": LL(en=("report",))})
+    actor_ = {"History": "I report that it began to develop."}
+    assert [f.topic for f in facts_of(actor_, cues, NEVER).facts] == ["course"]
+    assert [f.topic for f in facts_of(actor_, cues, NEVER, frozenset({None, "child"})).facts] == ["development"]
+
+
+def test_secondary_symptoms_without_a_topic_are_associated_ones() -> None:
+    assert facts_of({"Symptoms": {"Secondary_Symptoms": ["Odd taste", "Blue toes"]}}, CUES, NEVER).facts[1].topic == "associated"
 
 
 def test_without_a_primary_symptom_the_history_opens() -> None:

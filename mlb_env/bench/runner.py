@@ -15,7 +15,7 @@ from typing import Any
 
 from ..agent import Agent, AgentFactory
 from ..catalog.load import Catalog
-from ..effects import Edge, adrive
+from ..effects import Edge, Flow, adrive
 from ..episode import Episode
 from ..errors import MlbError, UserError
 from ..judge.grade import grade
@@ -219,7 +219,8 @@ async def act(agent: Agent, observation: Observation, edge: Edge) -> Action:
     """The agent's next action, whichever way it gives it: at once, as an awaitable, or as a flow of effects."""
     given: Any = agent.act(observation)
     if inspect.isgenerator(given):
-        given = await adrive(given, edge)
+        flow: Flow[Any] = given
+        given = await adrive(flow, edge)
     elif inspect.isawaitable(given):
         given = await given
     if isinstance(given, str):

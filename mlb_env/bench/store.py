@@ -89,7 +89,7 @@ class RunStore:
         except OSError as error:
             raise UserError(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
         with _writing(folder):
-            _replace(folder / RUN, [json.dumps(header.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"])
+            _write_header(folder, header)
         store = cls(folder, header)
         store._open_journal()
         return store
@@ -320,13 +320,17 @@ def _joined(folder: Path) -> Iterator[bytes]:
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
+def _write_header(folder: Path, header: RunHeader) -> None:
+    _replace(folder / RUN, [json.dumps(header.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"])
+
+
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write summary.json, whole or not at all."""
     _replace(folder / SUMMARY, [json.dumps(summary.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"])
 
 
-def rewrite_judgements(folder: Path, judgements: Sequence[Judgement], summary: Summary) -> None:
-    """Replace verdicts.jsonl and summary.json of a finished run.
+def rewrite_judgements(folder: Path, judgements: Sequence[Judgement], summary: Summary, header: RunHeader) -> None:
+    """Replace verdicts.jsonl and summary.json of a finished run; run.json only where the judge is another one now.
 
     Raises:
         UserError: another process writes to the folder.
@@ -337,6 +341,8 @@ def rewrite_judgements(folder: Path, judgements: Sequence[Judgement], summary: S
         with _writing(folder):
             _replace(folder / VERDICTS, (j.model_dump_json() + "\n" for j in judgements))
             write_summary(folder, summary)
+            if header != read_header(folder):
+                _write_header(folder, header)
     finally:
         lock.close()
 

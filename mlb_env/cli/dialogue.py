@@ -18,6 +18,7 @@ from .. import codes
 from ..judge.score import DECIDED, PROCESS_SHARE
 from ..spec.action import Message, ToolCall
 from ..spec.base import L, Lang
+from ..spec.forms import CLOSING
 from ..spec.rubric import Judgement, Kind, Verdict
 from ..spec.trajectory import RecordChange, ToolEvent, Trajectory
 
@@ -72,8 +73,13 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 def wrap(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` columns. Breaks at spaces and between Chinese characters, never before closing or
-    after opening punctuation; a word longer than a line is cut."""
-    return [line for paragraph in text.split("\n") for line in _wrap_paragraph(paragraph, max(2, width))]
+    after opening punctuation; a word longer than a line is cut. An indented line stays indented where it goes on."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        body = paragraph.lstrip(" ")
+        indent = min(len(paragraph) - len(body), width // 3)
+        lines += [(" " * indent + row).rstrip() for row in _wrap_paragraph(body, max(2, width - indent))]
+    return lines
 
 
 def _wrap_paragraph(text: str, width: int) -> list[str]:
@@ -238,9 +244,11 @@ def _said(messages: list[Message], events: list[ToolEvent], full: bool) -> Itera
                 yield cut("agent", message.content or "(nothing)", full)
         elif message.role == "tool":
             call = calls.pop(message.tool_call_id or "", None)
-            if call is not None:
-                yield _call(call, full)
             event = next(done, None)
+            if call is not None and call.name in CLOSING and event is not None and event.ok and not full:
+                yield Entry("call", call.name, "the form stands under conclusion")
+            elif call is not None:
+                yield _call(call, full)
             yield cut("tool", message.content, full, _outcome(event))
         else:
             yield cut(message.speaker, message.content, full)
@@ -327,23 +335,24 @@ _MEANING = {
 def verdicts(judgement: Judgement, texts: Mapping[str, L], lang: Lang) -> Iterator[tuple[str, list[Entry]]]:
     """The verdicts in groups (heading, entries): outcome, process, safety, marks beside the score."""
     kinds: tuple[Kind, ...] = ("outcome", "process", "safety")
+    failure = judgement.score.ungraded  # said once, with the score
     for kind in kinds:
         found = [v for v in judgement.verdicts if v.kind == kind and not v.reported_only]
         if found:
-            yield f"{kind} ({_MEANING[kind]})", [_verdict(v, texts, lang) for v in found]
+            yield f"{kind} ({_MEANING[kind]})", [_verdict(v, texts, lang, failure) for v in found]
     beside = [v for v in judgement.verdicts if v.reported_only]
     if beside:
-        yield "reported beside the score (not counted)", [_verdict(v, texts, lang) for v in beside]
+        yield "reported beside the score (not counted)", [_verdict(v, texts, lang, failure) for v in beside]
 
 
-def _verdict(v: Verdict, texts: Mapping[str, L], lang: Lang) -> Entry:
+def _verdict(v: Verdict, texts: Mapping[str, L], lang: Lang, failure: str) -> Entry:
     kind = "n/a" if v.verdict == "not_applicable" else v.verdict
     partial = f", share {v.share:.2f}" if v.verdict in DECIDED and v.share not in (0.0, 1.0) else ""
     gate = f", gate {v.gate}" if v.gate else ""
     text = texts[v.criterion][lang] if v.criterion in texts else ""
     notes = [
         "turn " + ", ".join(str(e) for e in v.evidence) if v.evidence else "",
-        v.reason,
+        "" if v.verdict == "not_judged" or v.reason == failure else v.reason,
         f"judge {v.judge}" if v.judge not in ("", "rules") else "",
     ]
     head = f"{MARKS[v.verdict]} {v.criterion} (weight {v.weight:g}{partial}{gate})"
@@ -443,7 +452,7 @@ class Screen:
         if self.plain:
             rows = text.split("\n") + ([f"[{note}]"] if note else [])
             for row in rows:
-                print(f"{where:<4} {pad(kind, 12)}| {row}".rstrip(), file=self._out, flush=True)
+                print(f"{where:<4} {pad(kind + ' ', 12)}| {row}".rstrip(), file=self._out, flush=True)
         else:
             self._gutter(entry.kind, kind, text, note)
         if self._after is not None:

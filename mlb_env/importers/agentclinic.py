@@ -54,6 +54,7 @@ PROVENANCE = Provenance(
 AGED = re.compile(r"(\d+(?:\.\d+)?)[- ](year|month|week|day|hour)s?[- ]old", re.IGNORECASE)
 SEXED = re.compile(r"\b(boy|male|man|gentleman|son|girl|female|woman|lady|daughter)\b", re.IGNORECASE)
 MALE = frozenset({"boy", "male", "man", "gentleman", "son"})
+OF_PATIENT = frozenset({"boy", "male", "girl", "female"})
 
 
 def convert(src: Path, out: Path) -> ImportReport:
@@ -120,14 +121,14 @@ def build(id_: str, osce: dict[str, Any], cues: Matcher, tally: Tally) -> Patien
     actor: dict[str, Any] = osce["Patient_Actor"]
     name = osce["Correct_Diagnosis"].strip()
     names = variants(name)
-    told = facts_of(actor, cues, _reveals((name, *names)))
+    demographics = str(actor.get("Demographics") or "").strip()
+    person = _person(id_, demographics, osce, tally)
+    told = facts_of(actor, cues, _reveals((name, *names)), _concerns(person))
     if not told.complaint:
         raise Bad("the patient has nothing to say (no symptom and no history)")
     found = Found()
     examination(osce["Physical_Examination_Findings"], found)
     tests(osce["Test_Results"], found)
-    demographics = str(actor.get("Demographics") or "").strip()
-    person = _person(id_, demographics, osce, tally)
     known = codes.topics()
     symptoms = [known[f.topic] for f in told.facts if f.polarity == "present" and known[f.topic].group == "symptom"]
     case = PatientCase(
@@ -199,6 +200,14 @@ def _person(id_: str, demographics: str, osce: dict[str, Any], tally: Tally) -> 
     )  # fmt: skip
 
 
+def _concerns(person: Person) -> frozenset[str | None]:
+    """The values of a topic's `applies` that concern the person; the ages are those of topics.yaml."""
+    years = person.age.value if person.age.unit == "year" else 0
+    female = person.sex_at_birth == "female" and 12 <= years <= 55
+    holds = {None: True, "female": female, "child": years < 14, "elder": years >= 65}
+    return frozenset(value for value, true in holds.items() if true)
+
+
 def _age(text: str) -> tuple[Age, date]:
     """The age, and a birth date that gives it on the day of the case.
 
@@ -224,7 +233,9 @@ def _age(text: str) -> tuple[Age, date]:
 
 def _sex(demographics: str, osce: dict[str, Any]) -> tuple[Literal["female", "male"], bool]:
     """The sex, and whether the source states it: in the demographics, else in the objective."""
-    for text in (demographics, str(osce.get("Objective_for_Doctor") or "")):
-        if m := SEXED.search(text):
-            return ("male" if m.group(1).lower() in MALE else "female"), True
-    return "female", False
+    found = SEXED.findall(demographics)
+    if not found:  # the objective may name the mother or another adult: only one sex, and no "woman" or "man", counts
+        found = [w for w in SEXED.findall(str(osce.get("Objective_for_Doctor") or "")) if w.lower() in OF_PATIENT]
+        if len({w.lower() in MALE for w in found}) > 1:
+            found = []
+    return ("male" if found[0].lower() in MALE else "female") if found else "female", bool(found)

@@ -38,7 +38,7 @@ class Section:
 
 SECTIONS: tuple[Section, ...] = (
     Section("History", "open_question", "course"),
-    Section("Symptoms", "open_question", "course"),
+    Section("Symptoms", "open_question", "associated"),
     Section("Past_Medical_History", "direct_question", "past_illness", ("past_history", "family_history")),
     Section("Current_Medications", "direct_question", "drug", ("past_history",)),
     Section("Medications", "direct_question", "drug", ("past_history",)),
@@ -82,19 +82,23 @@ def flat(value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         yield (), str(value).strip()
 
 
-def facts_of(actor: dict[str, Any], cues: Matcher, reveals: re.Pattern[str]) -> Told:
+def facts_of(
+    actor: dict[str, Any], cues: Matcher, reveals: re.Pattern[str], concerns: frozenset[str | None] = frozenset({None})
+) -> Told:
     """The facts of a patient actor. A sentence that `reveals` matches names the diagnosis and is left out.
 
+    `concerns`: the values of a topic's `applies` that concern the person (None: everybody).
     Returns the facts in order of the source; the complaint is the primary symptom, else the first sentence of the history.
     """
     told = Told()
+    known = frozenset(t.id for t in codes.topics().values() if t.applies in concerns and t.group not in ("ice", "context"))
     symptoms = actor.get("Symptoms")
     primary = symptoms.get("Primary_Symptom") if isinstance(symptoms, dict) else symptoms if isinstance(symptoms, str) else None
     seen: set[str] = set()
     if isinstance(primary, str) and primary.strip() and not reveals.search(primary):
         told.complaint = primary.strip().rstrip(".")
         opening = Section("Symptoms", "opening", "course")
-        _add(told, f"{told.complaint}.", opening, cues, seen)
+        _add(told, f"{told.complaint}.", opening, cues, known, seen)
     elif isinstance(primary, str) and reveals.search(primary):
         told.named_diagnosis += 1
     for section in SECTIONS:
@@ -109,9 +113,9 @@ def facts_of(actor: dict[str, Any], cues: Matcher, reveals: re.Pattern[str]) -> 
             else:
                 if not told.complaint:
                     told.complaint = sentence.rstrip(".")
-                    _add(told, sentence, Section(section.key, "opening", "course"), cues, seen)
+                    _add(told, sentence, Section(section.key, "opening", "course"), cues, known, seen)
                     continue
-                _add(told, sentence, section, cues, seen)
+                _add(told, sentence, section, cues, known, seen)
     return told
 
 
@@ -122,7 +126,7 @@ def _sentences_of(section: Section, value: Any) -> Iterator[str]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             if isinstance(inner, str):
-                named = section.key not in ("Symptoms", "Review_of_Systems")
+                named = section.key != "Symptoms"
                 first, *others = sentences(inner) or [""]
                 yield from ([f"{clean(key)}: {first}" if named else first, *others] if first else [])
             else:
@@ -131,11 +135,11 @@ def _sentences_of(section: Section, value: Any) -> Iterator[str]:
         yield from sentences(value)
 
 
-def _add(told: Told, sentence: str, section: Section, cues: Matcher, seen: set[str]) -> None:
+def _add(told: Told, sentence: str, section: Section, cues: Matcher, known: frozenset[str], seen: set[str]) -> None:
     if sentence.lower() in seen:
         return
     seen.add(sentence.lower())
-    topics = _topics(sentence, section, cues)
+    topics = _topics(sentence, section, cues, known)
     if not topics:
         told.unplaced += 1
         topics = {section.topic: "absent" if _NEGATION.match(sentence.lower()) else "present"}
@@ -150,7 +154,7 @@ def _add(told: Told, sentence: str, section: Section, cues: Matcher, seen: set[s
         )  # fmt: skip
 
 
-def _topics(sentence: str, section: Section, cues: Matcher) -> dict[str, Polarity]:
+def _topics(sentence: str, section: Section, cues: Matcher, allowed: frozenset[str]) -> dict[str, Polarity]:
     """The topics a sentence names with their polarity, those of the section's own record fields first.
 
     Attributes (when, where, how bad) count only where nothing else is named: they belong to a symptom.
@@ -158,9 +162,9 @@ def _topics(sentence: str, section: Section, cues: Matcher) -> dict[str, Polarit
     known, lower = codes.topics(), sentence.lower()
     found: dict[str, Polarity] = {}
     for hit in cues.find(lower):
-        if hit.key in known and hit.key not in found:
+        if hit.key in allowed and hit.key not in found:
             found[hit.key] = "absent" if _negated(lower, hit.start) else "present"
-    things = {t: p for t, p in found.items() if known[t].group not in ("attribute", "ice", "context")}
+    things = {t: p for t, p in found.items() if known[t].group != "attribute"}
     chosen = things or found
     return dict(sorted(chosen.items(), key=lambda pair: known[pair[0]].field not in section.prefer))
 

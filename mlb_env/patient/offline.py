@@ -8,7 +8,9 @@ what the ledger does not allow, and what the case does not hold is answered by t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 from .. import codes
 from ..effects import Flow
@@ -32,7 +34,9 @@ class OfflinePatient:
     def __init__(self, world: World, persona: Persona, lang: Lang, rng: Random, ledger: Ledger) -> None:
         self._world, self._persona, self._lang, self._ledger = world, persona, lang, ledger
         self._rng = rng
-        self._said: dict[str, int] = {}  # fact or topic -> how often it was answered
+        self._said: dict[str, int] = {}  # fact -> how often this person said it
+        self._first: dict[str, int] = {}  # fact -> the wording it was said in first
+        self._now: set[str] = set()  # facts said in this turn
         self._alone = not world.case.person.informant.present
         self._framed = False
         self._taught = 0
@@ -48,6 +52,7 @@ class OfflinePatient:
         for fact in case.facts:
             if fact.disclosure.condition == "opening":
                 self._ledger.disclose(fact, turn=0, minute=0, route="opening", condition="opening")
+                self._said[fact.id] = 0
             elif fact.disclosure.condition == "observed":
                 self._ledger.disclose(fact, turn=0, minute=0, route="observed", condition="observed")
         return self._rng.choice(case.opening[self._lang])
@@ -73,6 +78,7 @@ class OfflinePatient:
 
     def _answer(self, text: str, turn: int, minute: int) -> str:
         heard = hear(text, self._world.cues)
+        self._now = set()
         parts: list[str] = []
         if "private" in heard.acts and not self._alone and self._world.case.person.informant.may_leave:
             self._alone = True
@@ -85,6 +91,7 @@ class OfflinePatient:
             parts.append(taught)
         if "show_document" in heard.acts and (shown := self._show(heard.asks, turn, minute)):
             parts.append(shown)
+            heard = replace(heard, asks=tuple(a for a in heard.asks if a not in ("report_document", "medicine_box")))
         answered = self._answers(heard, turn, minute) if not parts or heard.asks else []
         parts += answered
         if not parts:
@@ -96,7 +103,8 @@ class OfflinePatient:
 
     def _answers(self, heard: Heard, turn: int, minute: int) -> list[str]:
         parts: list[str] = []
-        asks = list(heard.asks)
+        # a cue of the case's own adds nothing where its topic was asked as such
+        asks = [a for a in heard.asks if not a.startswith("fact:") or self._world.facts[a[5:]].topic not in heard.asks]
         for key in asks[self._persona.max_answers :]:
             self._note(turn, key, "too_many")
         for key in asks[: self._persona.max_answers]:
@@ -123,41 +131,48 @@ class OfflinePatient:
         ]
         if below and (more := self._tell(below[:2], key, turn, minute)):
             said = more if not said or own[0].polarity == "absent" else self._join(said, more)
-        if said:
-            near = self._volunteer(key, turn, minute)
-            return self._join(said, near) if near else said
-        return self._unwritten(key, turn)
+        if not own and not said:
+            return self._unwritten(key, turn)
+        near = self._volunteer(key, turn, minute) if said else ""
+        return self._join(said, near)
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
     def _tell(self, facts: list[Fact], topic: str, turn: int, minute: int) -> str:
-        said: list[str] = []
+        """The answer from these facts of one topic: what is new, or, where nothing is, the known again in other words."""
+        new: list[str] = []
+        known: list[Fact] = []
+        beyond: list[str] = []
         held = False
         for fact in facts:
             if fact.disclosure.condition == "unknown_to_patient" or (fact.polarity == "unknown" and not fact.told[self._lang]):
-                self._note(turn, topic, "not_known")
-                said.append(self._phrase("not_known"))
+                beyond.append("not_known")
                 continue
             route = self._open_route(fact)
             if route is None:
                 held = True
-                continue
-            if not fact.told[self._lang]:
-                self._note(turn, topic, "cannot_tell")
-                said.append(self._phrase("cannot_tell"))
-                continue
-            again = fact.id in self._ledger
-            corrects = again and self._ledger.state(fact.id) == "told" and "question" in fact.correct_by
-            new = self._ledger.disclose(
-                fact, turn=turn, minute=minute, route="patient", condition=route, corrected=corrects
-            )
-            if again and not new:
-                self._note(turn, topic, "repeated")
-            said.append(self._word(fact))
-        if held and not said:
-            self._note(turn, topic, "held_back")
-            return self._phrase("held_back")
-        return self._join(*said)
+            elif not fact.told[self._lang]:
+                beyond.append("cannot_tell")
+            else:
+                said = fact.id in self._said
+                fixes = said and self._ledger.state(fact.id) == "told" and "question" in fact.correct_by
+                self._ledger.disclose(fact, turn=turn, minute=minute, route="patient", condition=route, corrected=fixes)
+                if fact.id in self._now:
+                    continue
+                if said and not fixes:
+                    known.append(fact)
+                else:
+                    new.append(self._word(fact))
+        if new:
+            return self._join(*new)
+        if known:
+            self._note(turn, topic, "repeated")
+            return self._join(*(self._word(f) for f in known))
+        if not held and not beyond:
+            return ""  # all of it was said a moment ago, in this turn
+        kind = "held_back" if held else beyond[0]
+        self._note(turn, topic, kind)
+        return self._phrase(kind)
 
     def _open_route(self, fact: Fact) -> Condition | None:
         """The disclosure condition that is met when the fact's topic was asked about; None if none is."""
@@ -180,7 +195,10 @@ class OfflinePatient:
         wordings = (fact.corrected if corrected and fact.corrected else fact.told)[self._lang]
         count = self._said.get(fact.id, 0)
         self._said[fact.id] = count + 1
-        first = self._said.setdefault(f"first:{fact.id}", self._rng.randrange(len(wordings)))
+        if fact.id not in self._first:
+            self._first[fact.id] = self._rng.randrange(len(wordings))
+        first = self._first[fact.id]
+        self._now.add(fact.id)
         return wordings[(first + count) % len(wordings)]
 
     def _tell_more(self, turn: int, minute: int) -> list[str]:
@@ -236,6 +254,9 @@ class OfflinePatient:
             self._ledger.disclose(shown, turn=turn, minute=minute, route="document", condition="document")
             parts.append(report_table(case, report, self._lang))
             self._event("document", turn, minute, "report")
+        for topic in ("medicine_box",) if "medicine_box" in asks else ("report_document",) if report else ():
+            for fact in self._world.by_topic.get(topic, ()):
+                self._ledger.disclose(fact, turn=turn, minute=minute, route="document", condition="document")
         documents = [
             f
             for f in case.facts
@@ -296,8 +317,8 @@ class OfflinePatient:
     def _join(self, *parts: str) -> str:
         return ("" if self._lang == "zh" else " ").join(p for p in parts if p)
 
-    def _note(self, turn: int, topic: str, kind: str) -> None:
+    def _note(self, turn: int, topic: str, kind: Any) -> None:
         self.answers.append(Answer(turn=turn, topic=topic, kind=kind))
 
-    def _event(self, kind: str, turn: int, minute: int, id_: str = "") -> None:
+    def _event(self, kind: Any, turn: int, minute: int, id_: str = "") -> None:
         self.events.append(PatientEvent(turn=turn, minute=minute, kind=kind, id=id_))

@@ -1,0 +1,79 @@
+"""Judge the saved trajectories of a run again, with the rules and the content of today."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..catalog.load import open_catalog
+from ..catalog.play import Play
+from ..errors import UserError
+from ..judge.grade import grade
+from ..spec.rubric import Judgement
+from ..spec.trajectory import Trajectory
+from .store import RunHeader, copy_run, read_header, read_judgements, read_trajectories, rewrite_judgements
+from .summary import Row, Summary, summarise
+
+
+@dataclass(frozen=True)
+class Regraded:
+    """New judgements of a run. `changed`: episodes whose judgement differs. `content_changed`: datasets whose files are
+    others now than when the run was played. `header`: as a folder with these judgements would have it."""
+
+    folder: Path
+    header: RunHeader
+    judgements: tuple[Judgement, ...]
+    summary: Summary
+    changed: tuple[str, ...]
+    content_changed: tuple[str, ...]
+
+    def write(self) -> None:
+        """Replace the run's judgements.
+
+        Raises:
+            UserError: the content has changed: run.json would then not be true any more; another process is writing.
+        """
+        if self.content_changed:
+            raise UserError(f"the content of {', '.join(self.content_changed)} has changed since '{self.folder}' was played; "
+                            "write the new judgements to a folder of their own with --out")  # fmt: skip
+        rewrite_judgements(self.folder, self.judgements, self.summary, self.header)
+
+    def copy(self, out: Path) -> None:
+        """Write the trajectories with the new judgements to a new run folder.
+
+        Raises:
+            UserError: `out` exists already.
+        """
+        copy_run(self.folder, out, self.header, self.judgements, self.summary)
+
+
+def regrade(folder: Path) -> Regraded:
+    """Judge a finished run again.
+
+    Raises:
+        UserError: not a finished run; a scenario of it is no longer there.
+    """
+    header = read_header(folder)
+    before = {j.episode: j for j in read_judgements(folder)}
+    catalog = open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
+    plays = {(name, p.id): p for name, own in catalog.plays.items() for p in own}
+    judgements, rows = [], []
+    for trajectory in read_trajectories(folder):
+        judgement = grade(trajectory, _play_of(trajectory, plays, folder))
+        judgements.append(judgement)
+        rows.append(Row.of(trajectory, judgement))
+    content = {name: catalog.hashes[name] for name in header.content}
+    return Regraded(
+        folder=folder, judgements=tuple(judgements), summary=summarise(rows, trials=header.settings.trials),
+        header=header.model_copy(update={"content": content, "settings": header.settings.model_copy(update={"judge": "rules"})}),
+        changed=tuple(j.episode for j in judgements if before.get(j.episode) != j),
+        content_changed=tuple(n for n in content if content[n] != header.content[n]),
+    )  # fmt: skip
+
+
+def _play_of(trajectory: Trajectory, plays: dict[tuple[str, str], Play], folder: Path) -> Play:
+    found = plays.get((trajectory.dataset, trajectory.scenario))
+    if found is None:
+        raise UserError(f"'{folder}': the scenario '{trajectory.scenario}' of {trajectory.dataset} is no longer there; "
+                        "its trajectories cannot be judged")  # fmt: skip
+    return found

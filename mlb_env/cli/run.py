@@ -1,0 +1,176 @@
+"""`mlb run`: play scenarios with an agent, and end with a table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..bench.plan import Plan
+    from ..bench.runner import RunResult
+    from ..effects import AskHuman
+
+Names = Annotated[list[str] | None, typer.Option()]
+
+
+def split(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    """A list option: given repeatedly, comma separated, or both."""
+    if not values:
+        return None
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def run(
+    agent: Annotated[str | None, typer.Option(help="A name (see mlb list agents), a file.py, or module:attribute. "
+                                                   "Default: interviewer, the offline baseline.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that the agent calls (agents chat, langgraph, yours).")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Any OpenAI-compatible endpoint, e.g. http://localhost:8000/v1.")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="Environment variable with the key. Default: OPENAI_API_KEY.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the agent's model. Default: the endpoint's.")] = None,
+    model_max_tokens: Annotated[int | None, typer.Option(help="Longest reply of the agent's model. Default: 2048.")] = None,
+    extra_body: Annotated[str | None, typer.Option(help="JSON object added to each request.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with model settings by role; flags override it.")] = None,
+    dimension: Annotated[list[str] | None, typer.Option(help="Only these dimensions (repeat, or a,b).")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only these datasets (repeat, or a,b).")] = None,
+    scenario: Annotated[list[str] | None, typer.Option(help="Only these scenarios (repeat, or a,b).")] = None,
+    scenarios: Annotated[list[Path] | None, typer.Option(help="A folder of scenarios, in place of the bundled ones.")] = None,
+    lang: Annotated[str | None, typer.Option(help="en, zh or both. Default: en where there is one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many scenarios.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Repetitions of each scenario. Default: 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes every random draw. Default: 0.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Episodes at once; changes no result.")] = 8,
+    patient: Annotated[str | None, typer.Option(help="Who plays the patient. Default: offline (rule-based).")] = None,
+    persona: Annotated[str | None, typer.Option(help="One persona for all. Default: drawn from the scenario's.")] = None,
+    judge: Annotated[str | None, typer.Option(help="rules or none. Default: rules.")] = None,
+    max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; must not exist. Default: runs/<agent>-NNN.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Finish this interrupted run.")] = None,
+    retry_ungraded: Annotated[bool, typer.Option("--retry-ungraded", help="With --resume: replay what failed, too.")] = False,
+) -> None:  # fmt: skip
+    """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
+    from ..bench.runner import aresume, arun
+    from ..bench.settings import RunSettings, model_config
+
+    flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
+             "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
+    given: dict[str, Any] = {
+        "agent": agent, "dimension": split(dimension), "dataset": split(dataset), "scenario": split(scenario),
+        "scenarios": tuple(scenarios) if scenarios else None, "lang": lang, "limit": limit, "trials": trials, "seed": seed,
+        "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns,
+        "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
+    }  # fmt: skip
+    given = {k: v for k, v in given.items() if v is not None}
+    if resume is not None and out is not None:
+        raise UserError("--out and --resume exclude each other; a resumed run goes on in its own folder")
+    if retry_ungraded and resume is None:
+        raise UserError("--retry-ungraded goes with --resume: name the run whose ungraded episodes are played again")
+    if agent == "human" and not sys.stdin.isatty() and sys.stdin.closed:
+        raise UserError("agent 'human' needs a keyboard; the standard input is closed")
+    seen: list[Path] = []
+    with _live() as (before, progress):
+
+        def begin(plan: Plan, folder: Path) -> None:
+            seen.append(folder)
+            _announce(plan, folder, resumed=resume is not None)
+            before(plan, folder)
+
+        try:
+            if resume is not None:
+                work = aresume(resume, given, retry_ungraded=retry_ungraded, concurrency=concurrency, ask=_ask, before=begin,
+                               progress=progress)  # fmt: skip
+            else:
+                work = arun(RunSettings.of(**given), out=out, concurrency=concurrency, ask=_ask, before=begin,
+                            progress=progress)  # fmt: skip
+            result = asyncio.run(work)
+        except KeyboardInterrupt:
+            if seen:
+                print(f"\nmlb: interrupted; resume with mlb run --resume {seen[0]}", file=sys.stderr)
+            raise typer.Exit(130) from None
+    _end(result)
+
+
+def _end(result: RunResult) -> None:
+    from .table import console, show_run
+
+    show_run(console(), result.header, result.summary, result.folder)
+    if result.ungraded:
+        raise typer.Exit(1)
+
+
+def _json(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"--extra-body: not JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise UserError("--extra-body: a JSON object is expected")
+    return data
+
+
+def _announce(plan: Plan, folder: Path, *, resumed: bool) -> None:
+    """What is about to happen, on stderr; for a run that calls a model, how much of it."""
+    say = f"{'resuming' if resumed else 'writing to'} {folder}: {len(plan.jobs)} episodes"
+    if plan.left_out:
+        say += f" ({plan.left_out} scenarios do not exist in {plan.settings.lang} and are left out)"
+    print(say, file=sys.stderr)
+    model = plan.settings.model
+    if plan.calls_model and model is not None:
+        where = model.base_url or "the openai package's default endpoint"
+        longest = f", replies of at most {model.max_tokens} tokens" if model.max_tokens else ""
+        print(f"estimate: at most {plan.max_calls} calls of {model.model} at {where}{longest}; "
+              "prices are not known to mlb-env", file=sys.stderr)  # fmt: skip
+
+
+@contextmanager
+def _live() -> Iterator[tuple[Callable[[Plan, Path], None], Callable[[int, int, int], None]]]:
+    """A progress display on the terminal; none where stderr is not one, or a person is playing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    shown = Console(stderr=True)
+    bar = Progress(
+        SpinnerColumn(), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(), TextColumn("{task.fields[failed]}", style="red"), console=shown, transient=True, expand=True,
+    )  # fmt: skip
+    task = bar.add_task("episodes", total=None, rate="", failed="")
+
+    def before(plan: Plan, folder: Path) -> None:
+        if shown.is_terminal and plan.settings.agent != "human":
+            bar.update(task, total=len(plan.jobs))
+            bar.start()
+
+    def progress(done: int, total: int, ungraded: int) -> None:
+        speed = bar.tasks[0].speed
+        bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "",
+                   failed=f"{ungraded} ungraded" if ungraded else "")  # fmt: skip
+
+    try:
+        yield before, progress
+    finally:
+        bar.stop()
+
+
+def _ask(question: AskHuman) -> str:
+    """Ask the person at the keyboard. Ctrl-C works while waiting, though an event loop is running."""
+    if question.shown:
+        print(question.shown)
+    if threading.current_thread() is not threading.main_thread():
+        return input(question.prompt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return input(question.prompt)
+    finally:
+        signal.signal(signal.SIGINT, before)
