@@ -16,8 +16,9 @@ from ..catalog.load import ITEMS, Catalog, content_root, open_catalog
 from ..catalog.play import Play
 from ..catalog.read import _line_of, parse_yaml, read_jsonl, read_text, read_yaml
 from ..errors import ContentError, UserError
+from ..judge import extraction  # noqa: F401  registers its rules
 from ..judge.derive import rubric_of
-from ..judge.grade import RULES
+from ..judge.rules import RULES
 from ..spec.base import LANGS
 from ..spec.case import PatientCase
 from ..spec.persona import Personas

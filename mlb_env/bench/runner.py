@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..agent import Agent, AgentFactory
 from ..catalog.load import Catalog
@@ -71,7 +71,7 @@ async def arun(
         catalog: the content, in place of loading it.
         ask: answers questions to the person at the keyboard (agent `human`).
         before: told the plan and the folder before the first episode.
-        progress: told after each episode.
+        progress: told after each episode: how many are done, in all, ungraded so far.
 
     Raises:
         UserError: what is asked for cannot be done; nothing was written then.
@@ -155,6 +155,8 @@ async def _play_all(
         if before is not None:
             before(plan, store.folder)
         done = store.done
+        if done and progress is not None:
+            progress(len(done), len(plan.jobs), store.ungraded)
         waiting = iter([job for job in plan.jobs if job.name not in done])
 
         async def work() -> None:
@@ -219,8 +221,7 @@ async def act(agent: Agent, observation: Observation, edge: Edge) -> Action:
     """The agent's next action, whichever way it gives it: at once, as an awaitable, or as a flow of effects."""
     given: Any = agent.act(observation)
     if inspect.isgenerator(given):
-        flow: Flow[Any] = given
-        given = await adrive(flow, edge)
+        given = await adrive(cast("Flow[Any]", given), edge)
     elif inspect.isawaitable(given):
         given = await given
     if isinstance(given, str):

@@ -112,7 +112,7 @@ def wilson(hits: int, n: int) -> Interval | None:
 
 def pass_at_k(successes: int, n: int, k: int) -> float:
     """The chance that at least one of k trials, drawn from n without putting back, is a success."""
-    return 1.0 - math.comb(n - successes, k) / math.comb(n, k)
+    return (math.comb(n, k) - math.comb(n - successes, k)) / math.comb(n, k)
 
 
 def pass_hat_k(successes: int, n: int, k: int) -> float:

@@ -272,7 +272,7 @@ def _call(call: ToolCall, full: bool, note: str = "") -> Entry:
 def _outcome(event: ToolEvent | None) -> str:
     if event is None or event.ok:
         return ""
-    return f"refused: {event.refused}" if event.refused else "not done"
+    return f"refused: {event.refused}" if event.refused else "no result"
 
 
 def _topic(topic: str, lang: Lang) -> str:
@@ -347,11 +347,11 @@ def verdicts(judgement: Judgement, texts: Mapping[str, L], lang: Lang) -> Iterat
 
 def _verdict(v: Verdict, texts: Mapping[str, L], lang: Lang, failure: str) -> Entry:
     kind = "n/a" if v.verdict == "not_applicable" else v.verdict
-    partial = f", share {v.share:.2f}" if v.verdict in DECIDED and v.share not in (0.0, 1.0) else ""
+    partial = f", share {v.share:.2f}" if v.verdict in DECIDED and v.share not in (0.0, 1.0, -1.0) else ""
     gate = f", gate {v.gate}" if v.gate else ""
     text = texts[v.criterion][lang] if v.criterion in texts else ""
     notes = [
-        "turn " + ", ".join(str(e) for e in v.evidence) if v.evidence else "",
+        _turn_list(v.evidence),
         "" if v.verdict == "not_judged" or v.reason == failure else v.reason,
         f"judge {v.judge}" if v.judge not in ("", "rules") else "",
     ]
@@ -359,11 +359,15 @@ def _verdict(v: Verdict, texts: Mapping[str, L], lang: Lang, failure: str) -> En
     return Entry(kind, f"{head} {text}".rstrip(), "; ".join(n for n in notes if n))
 
 
+def _turn_list(evidence: tuple[int, ...]) -> str:
+    return "turn " + ", ".join(str(turn) for turn in sorted(set(evidence))) if evidence else ""
+
+
 def arithmetic(judgement: Judgement) -> list[Entry]:
     """Harms, and how the score comes about from the verdicts (clinical design 3.9)."""
     score = judgement.score
     entries = [
-        Entry("harm", f"{h.grade} by {h.kind}: {h.criterion}", "turn " + ", ".join(map(str, h.evidence)) if h.evidence else "")
+        Entry("harm", f"{h.grade} by {h.kind}: {h.criterion}", _turn_list(h.evidence))
         for h in score.harms
     ]
     lines = [_share("O", "outcome", score.outcome, judgement), _share("P", "process", score.process, judgement)]
@@ -442,7 +446,7 @@ class Screen:
             print(f"== {text}{', ' + right if right else ''} ==", file=self._out, flush=True)
             return
         self._row([])
-        room = max(2, self.width - width_of(text) - width_of(right) - (8 if right else 5))
+        room = max(2, self.width - width_of(text) - width_of(right) - (7 if right else 4))
         self._row([("── ", "dim"), (text, "bold"), (" " + "─" * room, "dim"), (f" {right} ─" if right else "", "dim")])
 
     def entry(self, entry: Entry, where: str, label: str | None = None) -> None:

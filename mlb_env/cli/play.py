@@ -184,7 +184,7 @@ class FormWalk:
 
     def _code(self, path: str, codes: dict[str, str], required: bool) -> str | None:
         listed: list[str] = []
-        if len(codes) <= 6:
+        if len(codes) <= 8:
             listed = self._show(codes, list(codes))
         while True:
             answer = self._ask(f"{path}{'' if required else ' (optional)'}: ")
@@ -550,7 +550,7 @@ def _described(parameters: Schema, word: str, indent: int = 0) -> list[str]:
 
 def play(
     scenario: Annotated[
-        str | None, typer.Argument(metavar="[SCENARIO]", help="Its id; chosen from a list if left out.", show_default=False)
+        str | None, typer.Argument(metavar="SCENARIO", help="Its id; chosen from a list if left out.", show_default=False)
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Choose from this dataset.")] = None,
     lang: Annotated[str | None, typer.Option("--lang", metavar="en|zh", help="Language (en where it exists).")] = None,

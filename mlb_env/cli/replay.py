@@ -268,7 +268,7 @@ def reader_may_leave() -> Iterator[None]:
 def replay(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `mlb run` writes it.", show_default=False)],
     episode: Annotated[
-        str | None, typer.Argument(metavar="[EPISODE]", help="Its name, or its number in the overview.", show_default=False)
+        str | None, typer.Argument(metavar="EPISODE", help="Its name, or its number in the overview.", show_default=False)
     ] = None,
     scenario: Annotated[str | None, typer.Option("--scenario", metavar="ID", help="Only episodes of this scenario.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only episodes of this dataset.")] = None,

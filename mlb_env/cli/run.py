@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..bench.runner import RunResult
     from ..effects import AskHuman
 
-Names = Annotated[list[str] | None, typer.Option()]
-
 
 def split(values: Iterable[str] | None) -> tuple[str, ...] | None:
     """A list option: given repeatedly, comma separated, or both."""
@@ -75,8 +73,6 @@ def run(
         raise UserError("--out and --resume exclude each other; a resumed run goes on in its own folder")
     if retry_ungraded and resume is None:
         raise UserError("--retry-ungraded goes with --resume: name the run whose ungraded episodes are played again")
-    if agent == "human" and not sys.stdin.isatty() and sys.stdin.closed:
-        raise UserError("agent 'human' needs a keyboard; the standard input is closed")
     seen: list[Path] = []
     with _live() as (before, progress):
 
@@ -160,7 +156,8 @@ def _live() -> Iterator[tuple[Callable[[Plan, Path], None], Callable[[int, int, 
     try:
         yield before, progress
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _ask(question: AskHuman) -> str:

@@ -15,7 +15,7 @@ from ..bench.summary import Group, HarmRate, Summary
 if TYPE_CHECKING:
     from ..bench.stats import Interval
 
-HARMS = {"S4": "death or lasting harm", "S3": "hospital stay or lasting harm", "S2": "temporary harm", "S1": "discomfort"}
+HARMS = {"S4": "death, permanent loss", "S3": "hospital stay", "S2": "temporary harm", "S1": "discomfort, cost"}
 _PLOT = (12, 40)  # fewest and most columns of the plot
 
 
@@ -148,17 +148,15 @@ def strip(group: Group, width: int) -> Text:
 
 
 def harms(rates: dict[str, HarmRate]) -> Table:
-    """Harms by grade: how many, and how often where there was the chance."""
+    """Harms by grade: how many, and in how many of the episodes that held the opportunity."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("harm")
-    for name in ("count", "acts", "omissions", "episodes with it"):
-        table.add_column(name, justify="right")
-    table.add_column("in 100 (95 % interval)", justify="right")
+    table.add_column("harm", no_wrap=True)
+    for name in ("count", "acts", "omissions", "episodes", "per 100", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
     for grade, rate in rates.items():
         style = "bold red" if rate.count and grade in ("S4", "S3") else ""
-        shown = f"{number(rate.per_100, 1)} ({interval(rate.ci95, 1)})"
         table.add_row(f"{grade} {HARMS[grade]}", str(rate.count), str(rate.acts), str(rate.omissions),
-                      f"{rate.harmed} of {rate.episodes}", shown, style=style)  # fmt: skip
+                      f"{rate.harmed} of {rate.episodes}", number(rate.per_100, 1), interval(rate.ci95, 1), style=style)  # fmt: skip
     return table
 
 

@@ -80,7 +80,7 @@ class Matcher:
         zh: dict[str, dict[str, list[str]]] = {}
         en: dict[str, dict[tuple[str, ...], list[str]]] = {}
         for key, wordings in cues.items():
-            for phrase in wordings.zh:
+            for phrase in (p.lower() for p in wordings.zh):
                 zh.setdefault(phrase[:2], {}).setdefault(phrase, []).append(key)
             for phrase in wordings.en:
                 words = tuple(stem(w) for w in _WORD.findall(phrase.lower()))

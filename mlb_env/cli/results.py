@@ -1,0 +1,183 @@
+"""`mlb grade`, `mlb report`, `mlb compare`: what runs came to."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..bench.compare import Comparison
+    from ..bench.store import RunHeader
+    from ..bench.summary import Summary
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def grade(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace the run's verdicts and summary.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the run with the new verdicts to this new folder.")] = None,
+) -> None:
+    """Judge saved trajectories again, by rules; without --write or --out nothing is changed."""
+    from ..bench.regrade import regrade
+    from .table import console, show_run
+
+    if write and out is not None:
+        raise UserError("--write and --out exclude each other")
+    new = regrade(run)
+    if out is not None:
+        new.copy(out)
+    elif write:
+        new.write()
+    show = console()
+    show_run(show, new.header, new.summary, out or run)
+    for name in new.content_changed:
+        show.print(f"note    the content of {name} has changed since the run; the verdicts above are by what it is now")
+    done = f"written to {out}" if out else "written" if write else "nothing written (--write or --out DIR keeps them)"
+    changed = f"{len(new.changed)} of {len(new.judgements)} judgements differ from the saved ones" if new.changed else (
+        f"all {len(new.judgements)} judgements are identical to the saved ones"
+    )  # fmt: skip
+    show.print(f"grade   {changed}; {done}")
+    if new.summary.overall.ungraded:
+        raise typer.Exit(1)
+
+
+# --- report -------------------------------------------------------------------------------------------------------------
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures to this CSV file, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """One run: its table again. Several: a leaderboard."""
+    from ..bench.store import read_header, read_summary
+    from .table import console, show_run
+
+    found = [(folder, read_header(folder), read_summary(folder)) for folder in runs]
+    if csv_file is not None:
+        _write_csv(csv_file, found)
+    if as_json:
+        rows = [{"run": str(f), "header": h.model_dump(mode="json"), "summary": s.model_dump(mode="json")} for f, h, s in found]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    elif len(found) == 1:
+        folder, header, summary = found[0]
+        show_run(console(), header, summary, folder)
+    else:
+        _leaderboards(console(), found)
+
+
+def _leaderboards(out: Console, found: list[tuple[Path, RunHeader, Summary]]) -> None:
+    """One board for each edition: they are never set side by side."""
+    editions = list(dict.fromkeys(h.edition for _, h, _ in found))
+    for edition in editions:
+        own = [x for x in found if x[1].edition == edition]
+        own.sort(key=lambda x: (-(x[2].overall.score if x[2].overall.score is not None else -1.0), str(x[0])))
+        out.print()
+        if len(editions) > 1:
+            out.print(f"edition {edition}", style="bold")
+        out.print(_board(own))
+        if len({json.dumps(h.content, sort_keys=True) for _, h, _ in own}) > 1:
+            out.print("These runs did not play the same content (other datasets, or other versions of them): "
+                      "the figures cannot be compared one to one.", style="yellow")  # fmt: skip
+        if len({(h.settings.lang, h.settings.limit, h.settings.scenario, h.settings.persona, h.settings.max_turns)
+                for _, h, _ in own}) > 1:  # fmt: skip
+            out.print("These runs differ in language, scenarios, persona or turn budget.", style="yellow")
+
+
+def _board(own: list[tuple[Path, RunHeader, Summary]]) -> Table:
+    from rich.table import Table
+
+    from .table import agent_label, interval, number, percent
+
+    dimensions = list(dict.fromkeys(d for _, _, s in own for d in s.dimensions))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("agent", overflow="fold")
+    table.add_column("overall", justify="right", style="bold", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    for name in dimensions:
+        table.add_column(name.removeprefix("Smart"), justify="right", no_wrap=True)
+    table.add_column("cover", justify="right", no_wrap=True)
+    table.add_column("run", overflow="fold", style="dim")
+    for folder, header, summary in own:
+        scores = [number(g.score if (g := summary.dimensions.get(d)) else None, 2) for d in dimensions]
+        o = summary.overall
+        table.add_row(agent_label(header), number(o.score), interval(o.ci95, 2), *scores, percent(summary.coverage), str(folder))
+    return table
+
+
+def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
+    """One line a run and group: overall, each dimension, each dataset."""
+    head = ["run", "agent", "model", "edition", "lang", "seed", "trials", "coverage", "group", "name", "score", "low", "high", "n",
+            "scored", "ungraded", "criteria_judged", "score_lenient"]  # fmt: skip
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(head)
+            for folder, header, summary in found:
+                s = header.settings
+                start: list[Any] = [folder, s.agent, s.model.model if s.model else "", header.edition, s.lang or "", s.seed,
+                                    s.trials, summary.coverage]  # fmt: skip
+                groups = [("overall", "overall", summary.overall), *(("dimension", n, g) for n, g in summary.dimensions.items()),
+                          *(("dataset", n, g) for n, g in summary.datasets.items())]  # fmt: skip
+                for kind, name, g in groups:
+                    low, high = g.ci95 or (None, None)
+                    writer.writerow([*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged,
+                                     g.score_lenient])  # fmt: skip
+    except OSError as error:
+        raise UserError(f"--csv {path}: cannot be written ({error.strerror})") from None
+
+
+# --- compare ------------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="The folder of a finished run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, over the same scenarios.")],
+    as_json: Json = False,
+) -> None:
+    """Is B better than A? Paired over common episodes, with intervals and p values by case family."""
+    from ..bench.compare import compare as compared
+    from .table import console
+
+    found = compared(a, b)
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2))
+        return
+    show = console()
+    show.print(f"\nA = {a}\nB = {b}\n", soft_wrap=True)
+    show.print(_differences(found))
+    show.print("\nB − A over common items; w/l/t: items won, lost, tied by B; p by flipping the signs of whole families.", style="dim")
+    if found.only_a or found.only_b or found.unscored:
+        show.print(f"Left out: {found.only_a} episodes only in A, {found.only_b} only in B, {found.unscored} without a score in "
+                   "one of them.")  # fmt: skip
+
+
+def _differences(found: Comparison) -> Table:
+    from rich.table import Table
+
+    from .table import number
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in ("items", "A", "B", "B − A", "95 % interval", "p", "p Holm", "w/l/t"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = [*((f"  {n}", d, "") for n, d in found.datasets.items()), ("overall", found.overall, "bold")]
+    for name, d, style in rows:
+        low_high = f"{d.ci95[0]:+.2f} – {d.ci95[1]:+.2f}" if d.ci95 else "–"
+        table.add_row(name, str(d.items), number(d.a), number(d.b), f"{d.difference:+.3f}", low_high, _p(d.p),
+                      _p(d.p_holm) if d.p_holm is not None else "", f"{d.wins}/{d.losses}/{d.ties}", style=style)  # fmt: skip
+    return table
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,117 @@
+"""What the tests of runs share: a tiny content folder, tiny agents, and the command line as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlb_env
+
+PACKAGE = Path(mlb_env.__file__).resolve().parent.parent
+FILES = ("trajectories.jsonl", "verdicts.jsonl", "summary.json")
+
+QUICK = """
+from mlb_env import Action
+
+class Quick:
+    '''Answers A to every item; waits a little where the test asks for it.'''
+    def __init__(self, context):
+        self.rng = context.rng
+    def reset(self, briefing):
+        self.dataset = briefing.dataset
+    def act(self, observation):
+        return Action(content=self.rng.choice("AB"))
+
+def make(context):
+    return Quick(context)
+"""
+
+SLOW = """
+import asyncio
+from mlb_env import Action
+
+class Slow:
+    def __init__(self, context):
+        self.rng = context.rng
+    def reset(self, briefing):
+        pass
+    async def act(self, observation):
+        await asyncio.sleep(0.03 + self.rng.random() / 30)   # ends out of order
+        return Action(content=self.rng.choice("AB"))
+
+make = Slow
+"""
+
+FAILING = """
+from mlb_env import Action
+
+class Failing:
+    def reset(self, briefing):
+        pass
+    def act(self, observation):
+        if "question 2?" in observation.text:
+            raise TypeError("bad operand\\nin two lines")
+        if "question 4?" in observation.text:
+            return 7
+        return "A"
+
+def make(context):
+    return Failing()
+"""
+
+
+def choice_item(number: int, **changed: Any) -> dict[str, Any]:
+    """A choice item whose answer is A; two neighbours share a family."""
+    item: dict[str, Any] = {
+        "id": f"tiny-{number:03d}", "family": f"family-{number // 2}", "question": {"en": f"question {number}?"},
+        "options": {"en": ["right", "wrong", "wrong, too"]}, "answer": ["A"], "form": "single",
+        "provenance": {"author_kind": "researcher", "author": "tests", "date": "2026-11-22", "licence": "Apache-2.0",
+                       "method": "made for tests"},
+    }  # fmt: skip
+    return item | changed
+
+
+def write_content(folder: Path, *, items: int = 24, dataset: str = "CMExam", **head: Any) -> Path:
+    """A content folder with one dataset of choice items."""
+    place = folder / "MedKQA"
+    place.mkdir(parents=True, exist_ok=True)
+    definition = {"name": dataset, "dimension": "MedKQA", "form": "choice", "edition": "tiny", "title": {"en": "tiny"},
+                  "task": {"en": "Answer with a letter."}, "prompt": {"en": "${question}\n${options}"}} | head  # fmt: skip
+    (place / f"{dataset}.yaml").write_text(json.dumps(definition), encoding="utf-8")
+    lines = [json.dumps(choice_item(n)) for n in range(items)]
+    (place / f"{dataset}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def write_agent(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a child process: our package, no key, no colour, 80 columns."""
+    dropped = ("OPENAI", "MLB_", "LANGSMITH", "COLUMNS", "LINES", "FORCE_COLOR", "TTY_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+    return kept | {"PYTHONPATH": str(PACKAGE), "PYTHONWARNINGS": "error"} | more
+
+
+def start(*args: object, cwd: Path, **more: Any) -> subprocess.Popen[str]:
+    """Start `mlb args` as a process."""
+    return subprocess.Popen([sys.executable, "-m", "mlb_env", *map(str, args)], cwd=cwd, env=environment(), text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                            **more)  # fmt: skip
+
+
+def mlb(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `mlb args` to its end."""
+    return subprocess.run([sys.executable, "-m", "mlb_env", *map(str, args)], cwd=cwd, env=environment(**env), text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=120)  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The result files of a finished run."""
+    return {name: (folder / name).read_bytes() for name in FILES}
