@@ -7,6 +7,7 @@ clearly between the floor and the ceiling.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlb_env.patient.understand import ask_for, lexicon
 from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
 from mlb_env.spec.base import Lang
 
-NEGATIVE = {"zh": ("没有", "没", "不", "无"), "en": ("no", "not", "none", "never", "nothing", "don't", "haven't", "hasn't", "nobody")}
+NOT = {"no", "not", "none", "never", "nothing", "dont", "havent", "hasnt", "nobody", "isnt", "wasnt", "neither", "doesnt"}
 UNSURE = {"zh": ("说不上来", "不清楚", "不太记得", "说不准", "没太听明白"), "en": ("couldn't say", "don't know", "not sure", "another way", "can't tell")}
 FLAGS = ("chest_pain", "dyspnoea", "syncope", "sweating", "visual_disturbance", "headache", "limb_weakness", "drowsiness",
          "black_stool", "blood_in_stool", "fever", "incontinence", "saddle_numbness")  # fmt: skip
@@ -38,18 +39,24 @@ ASK = {
                  "drug_otc", "drug_herbal", "drug_topical", "tobacco", "alcohol", "occupation", "travel_exposure", "marriage",
                  "menstruation", "obstetric", "pregnancy", "birth_history", "feeding_history", "development", "family"),
 }  # fmt: skip
-# pattern -> what a beginner thinks of: (words in the opening, either language) -> diagnosis, department, tests
-PATTERNS: tuple[tuple[tuple[str, ...], dict[str, str], str, tuple[str, ...]], ...] = (
-    (("拉肚子", "腹泻", "拉稀", "diarrh", "loose stool", "watery"), {"zh": "急性胃肠炎", "en": "Acute gastroenteritis"},
-     "paediatrics", ()),
-    (("腰", "low back", "lower back", "back pain"), {"zh": "非特异性腰痛", "en": "Non-specific low back pain"}, "orthopaedics", ()),
-    (("体检", "check-up", "checkup", "nodule", "结节"), {"zh": "甲状腺结节", "en": "Thyroid nodule"}, "endocrinology", ("tsh",)),
-    (("鼻血", "流鼻血", "鼻出血", "nosebleed", "nose bleed", "bleeding from"), {"zh": "抗凝过度", "en": "Over-anticoagulation"},
-     "haematology", ("inr", "cbc")),
-    (("头痛", "头疼", "headache"), {"zh": "偏头痛", "en": "Migraine"}, "neurology", ("head_ct", "cbc")),
-    (("胃", "上腹", "心口", "stomach", "epigastr", "tummy"), {"zh": "急性胃炎", "en": "Acute gastritis"}, "gastroenterology",
-     ("ecg", "cbc", "abdominal_ultrasound")),
+# A complaint, as words in the opening -> what a beginner would think, do and warn of: diagnosis, department, disposition when
+# nothing alarming is found, tests, warning signs.
+PATTERNS: tuple[tuple[tuple[str, ...], dict[str, str], str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (("拉肚子", "腹泻", "拉稀", "diarrh", "loose stool", "watery"), {"zh": "急性胃肠炎", "en": "Acute gastroenteritis"}, "paediatrics", "D6",
+     (), ("little_urine", "refuses_fluids", "bloody_stool", "persistent_vomiting")),
+    (("腰", "low back", "lower back", "back pain"), {"zh": "非特异性腰痛", "en": "Non-specific low back pain"}, "orthopaedics", "D5", (),
+     ("leg_weakness", "bladder_bowel_loss", "saddle_anaesthesia")),
+    (("体检", "check-up", "checkup", "nodule", "结节"), {"zh": "甲状腺结节", "en": "Thyroid nodule"}, "endocrinology", "D5", ("tsh",),
+     ("neck_lump_growing", "hoarse_voice", "weight_loss")),
+    (("鼻血", "流鼻血", "鼻出血", "鼻子", "nosebleed", "nose bleed", "bleeding"), {"zh": "鼻出血", "en": "Epistaxis"}, "otolaryngology", "D4",
+     ("cbc", "inr"), ("bleeding_not_stopping", "black_stool_sign", "fainting")),
+    (("头痛", "头疼", "headache"), {"zh": "偏头痛", "en": "Migraine"}, "neurology", "D4", ("cbc", "head_ct"),
+     ("severe_headache", "visual_change", "confusion")),
+    (("胃", "上腹", "心口", "stomach", "epigastr", "tummy"), {"zh": "急性胃炎", "en": "Acute gastritis"}, "gastroenterology", "D4",
+     ("ecg", "cbc", "abdominal_ultrasound"), ("chest_pain_sign", "vomiting_blood", "black_stool_sign")),
 )  # fmt: skip
+ELSE = ({"zh": "待查", "en": "Undetermined"}, "general_practice", "D4", ("cbc",), ("fever_high", "not_improving"))
+MAYBE = {"zh": ("据我所知", "印象里", "好像", "记不", "想不起"), "en": ("that i know", "i don't think", "i'm aware", "remember")}
 
 
 def make(context: AgentContext) -> Interviewer:
@@ -77,7 +84,7 @@ class Interviewer:
         self._listen(observation)
         self._turn += 1
         if self._turn == 1:
-            self._opening = observation.text
+            self._opening = " ".join(m.content for m in observation.messages if m.speaker in ("patient", "scene"))
         urgent = self._turn >= 3 and bool(self._alarms()) and "escalate" in self._tools and self._briefing.dataset == "MAGuidance"
         out_of_time = self._turn >= self._briefing.max_turns - 1
         if self._plan and not out_of_time and not urgent:
@@ -99,13 +106,14 @@ class Interviewer:
         self._pending = []
 
     def _read(self, said: str) -> str:
+        """present, denied or unknown, by the first clause of the answer: crude, and wrong at times."""
         lowered = said.lower()
-        if any(u in lowered for u in UNSURE[self._lang]):
+        if any(u in lowered for u in (*UNSURE[self._lang], *MAYBE[self._lang])):
             return "unknown"
+        first = re.split(r"[，。；,.;]", lowered)[0]
         if self._lang == "zh":
-            return "denied" if any(said.startswith(n) or "没有" in said for n in NEGATIVE["zh"]) else "present"
-        words = lowered.replace(",", " ").replace(".", " ").split()
-        return "denied" if set(words[:6]) & set(NEGATIVE["en"]) else "present"
+            return "denied" if "没" in first or first.startswith(("不", "无", "从不")) else "present"
+        return "denied" if set(first.replace("'", "").split()) & NOT else "present"
 
     def _alarms(self) -> list[str]:
         return [t for t, state in self._answers.items() if state == "present" and t in ALARMING]
@@ -123,18 +131,18 @@ class Interviewer:
 
     # --- concluding -------------------------------------------------------------------------------------------------
 
-    def _pattern(self) -> tuple[dict[str, str], str, tuple[str, ...]]:
-        text = (self._opening + self._all).lower()
-        for words, diagnosis, department, tests in PATTERNS:
-            if any(w in self._opening.lower() for w in words) or any(w in text for w in words):
-                return diagnosis, department, tests
-        return {"zh": "待查", "en": "Undetermined"}, "general_practice", ("cbc",)
+    def _pattern(self) -> tuple[dict[str, str], str, str, tuple[str, ...], tuple[str, ...]]:
+        for text in (self._opening.lower(), self._all.lower()):
+            for words, *rest in PATTERNS:
+                if any(w in text for w in words):
+                    return tuple(rest)  # type: ignore[return-value]
+        return ELSE
 
     def _closing_words(self) -> str:
         return "谢谢您的回答，我把建议整理如下。" if self._lang == "zh" else "Thank you; this is what I suggest."
 
     def _form(self, tool: str) -> ToolCall:
-        diagnosis, department, tests = self._pattern()
+        diagnosis, department, calm, tests, signs = self._pattern()
         alarms = self._alarms()
         if tool == "propose_tests":
             return ToolCall.of(tool, tests=[{"name": t, "body_part": "-", "rests_on": ["T0"]} for t in tests])
@@ -143,10 +151,9 @@ class Interviewer:
                                grounds=[{"text": self._opening[:200], "rests_on": ["T0"]}])  # fmt: skip
         if tool == "write_record":
             return ToolCall.of(tool, **self._note())
-        disposition = "D2" if alarms else "D4" if self._answers.get("fever") == "present" else "D5"
-        signs = ["chest_pain_sign", "breathlessness", "fainting", "fever_high", "not_improving"]
+        disposition = "D2" if alarms else calm
         return ToolCall.of(
-            tool, disposition=disposition, department="emergency" if alarms else department, return_signs=signs,
+            tool, disposition=disposition, department="emergency" if alarms else department, return_signs=list(signs),
             drugs=[{"name": n, "action": "check_first"} for n in self._drugs()],
             follow_up={"department": department, "window": disposition}, readings=self._readings(),
         )  # fmt: skip
@@ -165,12 +172,12 @@ class Interviewer:
 
     def _note(self) -> dict[str, Any]:
         zh = self._lang == "zh"
-        note: dict[str, Any] = {"sex": "不详" if zh else "unknown", "age": "不详" if zh else "unknown", "chief_complaint": self._opening[:20],
+        note: dict[str, Any] = {"sex": "不详" if zh else "unknown", "age": "不详" if zh else "unknown", "chief_complaint": self._all.strip()[:20],
                                 "present_illness": [], "past_history": [], "personal_history": [], "marital_history": [],
                                 "family_history": []}  # fmt: skip
         for topic, state in self._answers.items():
             field = codes.topics()[topic].field
-            if isinstance(note.get(field), list):
+            if isinstance(note.get(field), list) and state != "unknown":
                 note[field].append({"text": self._texts[topic][:200] or "-", "topic": topic, "state": state})
         return note
 

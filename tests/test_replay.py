@@ -336,6 +336,9 @@ def test_without_verdicts_the_replay_ends_with_the_conclusion_or_says_that_nobod
     assert "== outcome" not in shown(capsys, run, "1", no_verdicts=True)
     unjudged = write_run(tmp_path / "u", (trajectory(), None))
     assert "has not been judged" in shown(capsys, unjudged, "1")
+    t = trajectory()
+    without = write_run(tmp_path / "none", (t, judgement(t)))  # what `mlb run --judge none` writes
+    assert "has not been judged" in shown(capsys, without, "1") and "score =" not in shown(capsys, without, "1")
 
 
 def test_criterion_texts_come_from_the_content_that_was_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,9 +84,11 @@ class RunStore:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
-        except FileExistsError:
-            raise UserError(f"'{folder}' exists already; give another --out, or --resume it if it is an unfinished run") from None
         except OSError as error:
+            if folder.exists():
+                raise UserError(
+                    f"'{folder}' exists already; give another --out, or --resume it if it is an unfinished run"
+                ) from None
             raise UserError(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
         with _writing(folder):
             _write_header(folder, header)

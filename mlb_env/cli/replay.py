@@ -183,7 +183,7 @@ def show_overview(screen: Screen, run: RunFolder, episodes: tuple[Episode, ...])
             rows.append([title])
         group = title
         harms = " ".join(h.grade for h in e.judgement.score.harms) if e.judgement else ""
-        judged = f"{e.judgement.score.criteria_judged:.0%}" if e.judgement else "-"
+        judged = f"{e.judgement.score.criteria_judged:.0%}" if e.judgement and e.judgement.verdicts else "-"
         row = [str(e.number), t.episode, t.stop_reason, str(t.turns), judged, _score(e), harms or "-"]
         rows.append([*row[:2], t.dataset, *row[2:]] if screen.plain else row)
     if screen.plain:
@@ -221,7 +221,7 @@ def show_episode(screen: Screen, run: RunFolder, episode: Episode, *, full: bool
         return
     if step and not _go_on(screen):
         return
-    if episode.judgement is None:
+    if episode.judgement is None or not (episode.judgement.verdicts or episode.judgement.score.ungraded):
         screen.rule("verdicts")
         screen.line("This episode has not been judged.")
         return

@@ -18,8 +18,8 @@ JUDGE = "rules"
 def judge(trajectory: Trajectory, rubric: Rubric) -> Judgement:
     """Verdicts and score of one trajectory, by rules."""
     seen = Seen(trajectory)
-    silent = rubric.patient_facing and trajectory.conclusion is not None and not seen.spoke
-    verdicts = tuple(_verdict(criterion, seen, silent, trajectory.failure) for criterion in rubric.criteria)
+    void = _void(seen, rubric)
+    verdicts = tuple(_verdict(criterion, seen, void, trajectory.failure) for criterion in rubric.criteria)
     return Judgement(
         episode=trajectory.episode, scenario=trajectory.scenario, dataset=trajectory.dataset, dimension=trajectory.dimension,
         lang=trajectory.lang, trial=trajectory.trial, family=trajectory.family, judge=JUDGE,
@@ -27,14 +27,24 @@ def judge(trajectory: Trajectory, rubric: Rubric) -> Judgement:
     )  # fmt: skip
 
 
-def _verdict(criterion: Criterion, seen: Seen, silent: bool, failure: str) -> Verdict:
+def _void(seen: Seen, rubric: Rubric) -> str:
+    """Why no outcome can count, if so."""
+    if seen.conclusion is None:
+        return ""
+    if rubric.patient_facing and not seen.spoke:
+        return "the patient was told nothing"
+    looked = bool(seen.refs) or any(e.turn > 0 for e in seen.trajectory.ledger)
+    return "concluded without having asked, examined or read anything" if rubric.must_look and not looked else ""
+
+
+def _verdict(criterion: Criterion, seen: Seen, void: str, failure: str) -> Verdict:
     judge_name = JUDGE
     if failure:
         found = Finding("ungraded", 0.0, (), failure)
     elif criterion.by == "meaning" or criterion.rule is None:
         found, judge_name = Finding("not_judged", 0.0, (), "needs a judge for meaning"), ""
-    elif silent and criterion.kind == "outcome":
-        found = partly(0, "the patient was told nothing", seen.end)
+    elif void and criterion.kind == "outcome":
+        found = partly(0, void, seen.end)
     else:
         found = RULES[criterion.rule.name](seen, **criterion.rule.args)
     return Verdict(

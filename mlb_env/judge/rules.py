@@ -130,6 +130,17 @@ def disposition_safe(seen: Seen, unsafe: Sequence[str]) -> Finding:
 
 
 @rule
+def flags_asked(seen: Seen, facts: Sequence[str], calm: Sequence[str]) -> Finding:
+    """Safety: a calm disposition was not given without having asked at least half of the red flags."""
+    if seen.conclusion is None or seen.conclusion["disposition"] not in calm:
+        return not_applicable("no calm disposition was given")
+    known = [f for f in facts if f in seen.facts and seen.facts[f].turn <= seen.end]
+    if 2 * len(known) >= len(facts):
+        return met(*(seen.facts[f].turn for f in known))
+    return unmet(f"{len(known)} of {len(facts)} red flags asked before sending the person home or to a clinic", seen.end)
+
+
+@rule
 def not_over_triaged(seen: Seen, acceptable: Sequence[str]) -> Finding:
     """Over-triage by one step is free; by two or more it costs, once for each step beyond one."""
     if seen.conclusion is None:
@@ -360,13 +371,15 @@ def order_kept(seen: Seen, first: str, then: str, relation: str, names: dict[str
 
 
 @rule
-def none_proposed(seen: Seen, tolerated: Sequence[str], names: dict[str, str]) -> Finding:
-    """No further test is needed: an empty list earns all, only tolerated tests half."""
+def none_proposed(seen: Seen, tolerated: Sequence[str], look: Sequence[str], names: dict[str, str]) -> Finding:
+    """No further test is needed: an empty list earns all, half where none of the key findings `look` was examined; a list of
+    tolerated tests only earns half too."""
     if seen.conclusion is None:
         return partly(0, NO_CONCLUSION)
     proposed = set(_proposed(seen, names))
     if not proposed:
-        return met(seen.end)
+        looked = not look or bool(set(look) & set(seen.refs))
+        return met(seen.end) if looked else partly(0.5, "no key finding was examined first", seen.end)
     return partly(0.5 if proposed <= set(tolerated) else 0, f"proposed: {', '.join(sorted(map(str, proposed)))}", seen.end)
 
 

@@ -241,7 +241,8 @@ class OfflinePatient:
             self._note(turn, topic, "default_negative")
             return self._phrase("default_negative", label=known.label(self._lang))
         self._note(turn, topic, "not_known")
-        return self._phrase("not_that_i_know" if known.group == "history" else "not_known")
+        recalled = known.group == "history" and known.field in ("past_history", "family_history")
+        return self._phrase("not_that_i_know" if recalled else "not_known")
 
     # --- other things a patient does --------------------------------------------------------------------------------
 

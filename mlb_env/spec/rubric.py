@@ -43,10 +43,14 @@ class Criterion(Model):
 
 
 class Rubric(Model):
-    """The criteria of one scenario. `item`: the whole score is this one rule's share (static datasets)."""
+    """The criteria of one scenario. An outcome counts only where the conclusion was come by in the way the task asks for:
+    `patient_facing`: the patient was told anything at all; `must_look`: the agent obtained at least one fact, finding or
+    result itself (a conclusion out of nowhere is not clinical work, however right).
+    """
 
     criteria: tuple[Criterion, ...]
-    patient_facing: bool = False  # an outcome counts only where the patient was told anything at all
+    patient_facing: bool = False
+    must_look: bool = False
 
 
 VerdictValue = Literal["met", "unmet", "not_applicable", "not_judged", "ungraded"]

@@ -1,0 +1,415 @@
+"""The command line from outside: what it prints, where it writes, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mlb_env
+from mlb_env.cli.dialogue import width_of
+
+from .run_kit import FAILING, QUICK, contents, environment, mlb, write_agent, write_content
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with content, agents and three finished runs: good and poor over the same content, and one of all datasets."""
+    place = tmp_path_factory.mktemp("place")
+    write_content(place / "content")
+    write_agent(place / "quick.py", QUICK)
+    write_agent(place / "failing.py", FAILING)
+    (place / "empty").mkdir()
+    (place / "bad.yaml").write_text("id: [broken\n", encoding="utf-8")
+    mlb_env.run("oracle", scenarios=place / "content", out=place / "good")
+    mlb_env.run(str(place / "quick.py"), scenarios=place / "content", out=place / "poor")
+    mlb_env.run("null", out=place / "all")
+    return place
+
+
+# --- help and names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "replay", "play", "list", "show", "check", "schema", "grade", "report", "compare", "import"]
+)
+def test_every_command_has_help(place: Path, command: str) -> None:
+    done = mlb(command, "--help", cwd=place)
+    assert done.returncode == 0 and "Usage: mlb " + command in done.stdout and not done.stderr
+
+
+def test_run_has_the_promised_options(place: Path) -> None:
+    shown = mlb("run", "--help", cwd=place, COLUMNS="200").stdout
+    for name in ("agent", "model", "base-url", "dimension", "dataset", "scenario", "scenarios", "lang", "limit", "trials", "seed",
+                 "concurrency", "patient", "persona", "judge", "out", "resume", "retry-ungraded", "config"):  # fmt: skip
+        assert re.search(rf"--{name}\b", shown), name
+
+
+def test_the_version(place: Path) -> None:
+    assert re.fullmatch(r"mlb-env \d+\.\d+\.\d+\n", mlb("--version", cwd=place).stdout)
+    assert mlb_env.__version__ == mlb("--version", cwd=place).stdout.split()[1]
+
+
+# --- the user's mistakes ------------------------------------------------------------------------------------------------
+
+MISTAKES: list[tuple[str, list[str]]] = [
+    ("Nope", ["run", "--dataset", "Nope", "--out", "x"]),
+    ("bad.yaml", ["run", "--scenarios", "bad.yaml", "--out", "x"]),
+    ("nonexistent", ["run", "--scenarios", "nonexistent", "--out", "x"]),
+    ("nope", ["run", "--agent", "nope", "--out", "x"]),
+    ("no-file.py", ["run", "--agent", "no-file.py", "--out", "x"]),
+    ("no_module", ["run", "--agent", "no_module:make", "--out", "x"]),
+    ("OPENAI_API_KEY", ["run", "--agent", "chat", "--model", "m", "--limit", "1", "--out", "x"]),
+    ("--model NAME", ["run", "--agent", "chat", "--limit", "1", "--out", "x"]),
+    ("--agent chat", ["run", "--model", "m", "--limit", "1", "--out", "x"]),  # would measure the baseline under a model's name
+    ("--limit", ["run", "--limit", "-1", "--out", "x"]),
+    ("--limit", ["run", "--limit", "many", "--out", "x"]),
+    ("--trials", ["run", "--trials", "0", "--out", "x"]),
+    ("--concurrency", ["run", "--concurrency", "0", "--out", "x"]),
+    ("--lang", ["run", "--lang", "fr", "--out", "x"]),
+    ("--judge", ["run", "--judge", "oracle", "--out", "x"]),
+    ("offline patient only", ["run", "--patient", "llm:m", "--out", "x"]),
+    ("--persona", ["run", "--persona", "grumpy", "--out", "x"]),
+    ("--base-url", ["run", "--agent", "quick.py", "--base-url", "http://localhost:1/v1", "--out", "x"]),
+    ("--extra-body", ["run", "--agent", "chat", "--model", "m", "--extra-body", "{", "--out", "x"]),
+    ("extra-body", ["run", "--agent", "chat", "--model", "m", "--extra-body", "[]", "--out", "x"]),
+    ("temperature", ["run", "--agent", "chat", "--model", "m", "--temperature", "-1", "--out", "x"]),
+    ("bad.yaml", ["run", "--config", "bad.yaml", "--out", "x"]),
+    ("empty", ["run", "--limit", "1", "--out", "empty"]),
+    ("empty", ["run", "--resume", "empty"]),
+    ("nonexistent", ["run", "--resume", "nonexistent"]),
+    ("--retry-ungraded", ["run", "--retry-ungraded", "--out", "x"]),
+    ("--resume", ["run", "--resume", "good", "--out", "x"]),
+    ("--no-such-option", ["run", "--no-such-option"]),
+    ("empty", ["replay", "empty"]),
+    ("empty", ["grade", "empty"]),
+    ("nonexistent", ["grade", "nonexistent"]),
+    ("bad.yaml", ["grade", "bad.yaml"]),
+    ("empty", ["report", "empty"]),
+    ("empty", ["compare", "empty", "empty"]),
+    ("empty", ["compare", "good", "empty"]),
+    ("in common", ["compare", "good", "all"]),
+    ("bad.yaml", ["check", "bad.yaml"]),
+    ("nonexistent", ["check", "nonexistent"]),
+    ("empty", ["check", "empty"]),
+    ("empty", ["import", "mlb-release", "empty", "--out", "x"]),
+    ("no-format", ["import", "no-format", "empty", "--out", "x"]),
+    ("nope", ["list", "nope"]),
+    ("Nope", ["list", "scenarios", "--dataset", "Nope"]),
+    ("maguidance", ["show", "maguidance-nope"]),
+    ("--gold", ["show", "cmexam-001", "--json"]),
+    ("nope", ["schema", "nope"]),
+    ("nope", ["nope"]),
+]
+
+
+@pytest.mark.parametrize(("culprit", "arguments"), MISTAKES, ids=[" ".join(a[:3]) + f" ({c})" for c, a in MISTAKES])
+def test_a_mistake_is_one_sentence_that_names_the_culprit_and_exit_2(place: Path, culprit: str, arguments: list[str]) -> None:
+    done = mlb(*arguments, cwd=place)
+    assert done.returncode == 2, done.stderr
+    assert culprit in done.stderr and "Traceback" not in done.stderr
+    assert not (place / "x").exists()
+
+
+def test_a_mistake_of_ours_to_find_is_a_single_line(place: Path) -> None:
+    assert mlb("run", "--dataset", "Nope", cwd=place).stderr.count("\n") == 1
+
+
+def test_control_characters_in_a_name_do_not_reach_the_terminal(place: Path) -> None:
+    done = mlb("run", "--dataset", "Nope\x1b[31m", cwd=place)
+    assert done.returncode == 2 and "\x1b" not in done.stderr
+
+
+# --- run ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_a_table_and_says_where_the_files_are(place: Path) -> None:
+    done = mlb("run", "--agent", "null", "--dimension", "MedKQA,MedSE", "--dimension", "SmartServ", "--out", "t/able", cwd=place)
+    assert done.returncode == 0 and done.stderr == "writing to t/able: 112 episodes\n"
+    names = re.findall(r"^ *([A-Za-z-]+) +\d+ ", done.stdout, re.MULTILINE)
+    assert names == ["MedKQA", "CMExam", "MAExam", "MedSE", "GeneralSafety", "MACompliance", "MAEthic", "MAHalt", "MASafety",
+                     "SmartServ", "MAGuidance", "MAKnowledge", "MAMedication", "MAReport", "overall", "S", "S", "S"][: len(names)]  # fmt: skip
+    assert "judge for meaning is needed: GeneralSafety, MACompliance, MAEthic." in " ".join(done.stdout.split())
+    assert "mlb replay t/able" in done.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_is_plain_and_fits(place: Path, columns: int) -> None:
+    shown = mlb("report", "all", cwd=place, COLUMNS=str(columns)).stdout
+    assert "\x1b" not in shown
+    assert max(width_of(line) for line in shown.splitlines()) <= columns
+    assert "…" not in shown
+    rows = [line for line in shown.splitlines() if re.match(r" *(MAGuidance|CMeEE|overall) ", line)]
+    assert len({line.index("%") for line in rows}) == 1  # columns stand below one another
+
+
+def test_ungraded_episodes_are_shown_beside_every_score_with_exit_1(place: Path) -> None:
+    done = mlb("run", "--scenarios", "content", "--agent", "failing.py", "--out", "failing", cwd=place)
+    assert done.returncode == 1
+    assert re.search(r"overall +24 .* 2 *$", done.stdout, re.MULTILINE)
+    assert "(failing.py:9)" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_model_run_states_what_it_may_cost_before_it_starts(place: Path) -> None:
+    done = mlb("run", "--agent", "chat", "--model", "tiny", "--base-url", "http://127.0.0.1:9/v1", "--dataset", "MAGuidance",
+               "--limit", "2", "--max-turns", "3", "--out", "paid", "--config", "fast.yaml", cwd=_fast(place))  # fmt: skip
+    assert "estimate: at most 6 calls of tiny at http://127.0.0.1:9/v1" in done.stderr
+    assert done.returncode == 1 and "Coverage 0 %" in done.stdout
+
+
+def _fast(place: Path) -> Path:
+    (place / "fast.yaml").write_text("agent: {model: other, retries: 0, timeout_s: 5}\n", encoding="utf-8")
+    return place
+
+
+def test_flags_override_the_config_file(place: Path) -> None:
+    settings = json.loads((place / "paid" / "run.json").read_text(encoding="utf-8"))["settings"]["model"] if (
+        place / "paid"
+    ).exists() else None  # fmt: skip
+    if settings is None:
+        test_a_model_run_states_what_it_may_cost_before_it_starts(place)
+        settings = json.loads((place / "paid" / "run.json").read_text(encoding="utf-8"))["settings"]["model"]
+    assert (settings["model"], settings["retries"], settings["timeout_s"]) == ("tiny", 0, 5.0)
+
+
+def test_a_role_that_calls_no_model_cannot_be_configured(place: Path) -> None:
+    (place / "judge.yaml").write_text("judge: {model: m}\n", encoding="utf-8")
+    done = mlb("run", "--config", "judge.yaml", cwd=place)
+    assert done.returncode == 2 and "judge.yaml: the section 'judge'" in done.stderr
+
+
+def in_a_terminal(place: Path, *args: str) -> tuple[int, str]:
+    """Run mlb in a real terminal of 80 columns; its exit code and everything it showed."""
+    master, slave = pty.openpty()
+    env = environment(COLUMNS="80", LINES="24", TERM="xterm-256color")
+    process = subprocess.Popen([sys.executable, "-m", "mlb_env", *args], cwd=place, env=env, stdin=slave, stdout=slave,
+                               stderr=slave, start_new_session=True)  # fmt: skip
+    os.close(slave)
+    shown = b""
+    while True:
+        if not select.select([master], [], [], 60)[0]:
+            process.kill()
+            raise AssertionError(shown.decode(errors="replace"))
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    return process.wait(), shown.decode("utf-8", "replace")
+
+
+def test_on_a_terminal_there_are_colours_and_live_progress(place: Path) -> None:
+    code, shown = in_a_terminal(place, "run", "--scenarios", "content", "--agent", "quick.py", "--out", "live")
+    assert code == 0 and "\x1b[" in shown and "24/24" in shown
+
+
+def test_ctrl_c_while_a_person_is_asked_ends_the_run_resumably(place: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlb_env", "run", "--scenarios", "content", "--agent", "human", "--out", "person"], cwd=place,
+        env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("A\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not (place / "person" / "journal.jsonl").exists() or not (place / "person" / "journal.jsonl").read_bytes():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "resume with mlb run --resume person" in err
+
+
+# --- list, show, schema -------------------------------------------------------------------------------------------------
+
+
+def test_lists_are_readable_and_as_json(place: Path) -> None:
+    datasets = json.loads(mlb("list", "--json", cwd=place).stdout)
+    assert len(datasets) == 22 and {"dimension": "SmartCare", "dataset": "MARecord"}.items() <= datasets[-1].items()
+    shown = mlb("list", cwd=place).stdout
+    assert all(d["dataset"] in shown for d in datasets)
+    scenarios = json.loads(mlb("list", "scenarios", "--dataset", "MAReport,MAGuidance", "--json", cwd=place).stdout)
+    assert {s["dataset"] for s in scenarios} == {"MAReport", "MAGuidance"}
+    assert {"chat", "interviewer", "oracle"} <= {a["agent"] for a in json.loads(mlb("list", "agents", "--json", cwd=place).stdout)}
+    assert {"plain", "terse"} <= {p["persona"] for p in json.loads(mlb("list", "personas", "--json", cwd=place).stdout)}
+    assert len(json.loads(mlb("list", "cases", "--json", cwd=place).stdout)) >= 6
+    own = json.loads(mlb("list", "scenarios", "--scenarios", "content", "--json", cwd=place).stdout)
+    assert [s["scenario"] for s in own] == [f"tiny-{i:03d}" for i in range(24)]
+
+
+def test_show_keeps_the_answer_key_back_unless_asked(place: Path) -> None:
+    for id_, secret in (("cmexam-001", '"answer"'), ("maguidance-inferior-stemi", "[outcome"), ("inferior-stemi", "primary:")):
+        plain, gold = mlb("show", id_, cwd=place).stdout, mlb("show", id_, "--gold", cwd=place).stdout
+        assert secret not in plain and secret in gold, id_
+    assert "执业医师资格考试题" in mlb("show", "CMExam", "--lang", "zh", cwd=place).stdout
+
+
+def test_a_near_miss_is_suggested(place: Path) -> None:
+    assert "did you mean" in mlb("show", "inferior-stemmi", cwd=place).stderr
+
+
+def test_schemas_are_written_for_editors(place: Path) -> None:
+    assert mlb("schema", "--out", "schemas", cwd=place).returncode == 0
+    names = {p.name.split(".")[0] for p in (place / "schemas").iterdir()}
+    assert names == {"case", "scenario", "dataset", "items", "personas", "rubric", "trajectory", "verdict"}
+    case = json.loads((place / "schemas" / "case.schema.json").read_text(encoding="utf-8"))
+    assert case["additionalProperties"] is False and "facts" in case["properties"]
+    assert json.loads(mlb("schema", "dataset", cwd=place).stdout)["properties"]["dimension"]
+
+
+# --- check --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bundled_content_passes(place: Path) -> None:
+    done = mlb("check", cwd=place)
+    assert done.returncode == 0 and re.search(r"OK: .*22 datasets.*scenarios", done.stdout), done.stdout
+
+
+def test_problems_are_named_with_file_and_line_and_exit_1(tmp_path: Path) -> None:
+    place = tmp_path / "content" / "MedRU"
+    place.mkdir(parents=True)
+    bundled = mlb_env.load("maeedisease-001")
+    assert bundled.item is not None
+    item = json.loads(bundled.item.model_dump_json(exclude_none=True))
+    item["gold"]["en"].append("plague")
+    dataset = bundled.dataset.model_dump(mode="json", exclude_none=True)
+    (place / "MAEEDisease.yaml").write_text(json.dumps(dataset), encoding="utf-8")
+    (place / "MAEEDisease.jsonl").write_text("\n" + json.dumps(item) + "\n", encoding="utf-8")
+    done = mlb("check", "content", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "content/MedRU/MAEEDisease.jsonl:2: 'maeedisease-001', gold in en: 'plague' does not stand in the text" in done.stdout
+
+
+def test_a_case_file_is_recognised_and_its_gaps_have_lines(tmp_path: Path) -> None:
+    case = sorted((Path(mlb_env.bench.audit.content_root()) / "patients").glob("*/*.yaml"))[0].read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    assert "family: " in case
+    (tmp_path / "case.yaml").write_text(case, encoding="utf-8")
+    assert mlb("check", "case.yaml", cwd=tmp_path).returncode == 0
+    line = next(i for i, text in enumerate(case.splitlines(), 1) if re.match(r"specialty: \{code: ", text))
+    (tmp_path / "case.yaml").write_text(re.sub(r"specialty: \{code: \w+", "specialty: {code: astrology", case, count=1), encoding="utf-8")
+    done = mlb("check", "case.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and f"case.yaml:{line}: specialty.code: unknown code 'astrology'" in done.stdout
+
+
+def test_an_unknown_field_is_broken_with_file_line_and_field(tmp_path: Path) -> None:
+    write_content(tmp_path / "content")
+    path = tmp_path / "content" / "MedKQA" / "CMExam.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines, lines[0].replace('"family"', '"familly"')]) + "\n", encoding="utf-8")
+    done = mlb("check", "content", cwd=tmp_path)
+    assert done.returncode == 2 and "CMExam.jsonl, line 25, field 'family'" in done.stderr
+
+
+def test_several_broken_files_are_all_named(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("a: [", encoding="utf-8")
+    done = mlb("check", "one.yaml", "two.yaml", cwd=tmp_path)
+    assert done.returncode == 2 and "one.yaml" in done.stdout and "two.yaml" in done.stdout
+
+
+# --- grade, report, compare ---------------------------------------------------------------------------------------------
+
+
+def test_grading_again_says_identical_and_changes_nothing(place: Path) -> None:
+    before = contents(place / "poor")
+    done = mlb("grade", "poor", cwd=place)
+    assert done.returncode == 0 and "all 24 judgements are identical" in done.stdout and "nothing written" in done.stdout
+    assert contents(place / "poor") == before
+
+
+def test_a_run_without_a_judge_can_be_judged_later(place: Path) -> None:
+    assert mlb("run", "--scenarios", "content", "--agent", "quick.py", "--judge", "none", "--out", "later", cwd=place).returncode == 0
+    assert json.loads((place / "later" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] is None
+    done = mlb("grade", "later", "--write", cwd=place)
+    assert done.returncode == 0 and "24 of 24 judgements differ" in done.stdout
+    assert contents(place / "later") == contents(place / "poor")
+
+
+def test_new_verdicts_go_to_a_folder_of_their_own_where_the_content_has_changed(tmp_path: Path) -> None:
+    content = write_content(tmp_path / "content")
+    mlb_env.run("oracle", scenarios=content, out=tmp_path / "r")
+    items = (content / "MedKQA" / "CMExam.jsonl").read_text(encoding="utf-8")
+    (content / "MedKQA" / "CMExam.jsonl").write_text(items.replace('["A"]', '["B"]', 1), encoding="utf-8")  # the gold was wrong
+    refused = mlb("grade", "r", "--write", cwd=tmp_path)
+    assert refused.returncode == 2 and "content of CMExam has changed" in refused.stderr
+    done = mlb("grade", "r", "--out", "r2", cwd=tmp_path)
+    assert done.returncode == 0 and "1 of 24 judgements differ" in done.stdout
+    assert (tmp_path / "r2" / "trajectories.jsonl").read_bytes() == (tmp_path / "r" / "trajectories.jsonl").read_bytes()
+    different = mlb("compare", "r", "r2", cwd=tmp_path)
+    assert different.returncode == 2 and "different content of CMExam" in different.stderr
+
+
+def test_several_runs_make_a_leaderboard_with_the_best_first(place: Path) -> None:
+    shown = mlb("report", "poor", "good", cwd=place).stdout
+    assert shown.index("oracle") < shown.index("quick.py")
+    boards = mlb("report", "poor", "all", cwd=place).stdout
+    assert "edition tiny" in boards and "edition ours" in boards  # never in one column
+
+
+def test_a_report_as_csv_and_json(place: Path) -> None:
+    done = mlb("report", "poor", "good", "--csv", "board.csv", "--json", cwd=place)
+    assert [r["summary"]["overall"]["n"] for r in json.loads(done.stdout)] == [24, 24]
+    with (place / "board.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["run"], r["group"], r["name"]) for r in rows[:3]] == [
+        ("poor", "overall", "overall"), ("poor", "dimension", "MedKQA"), ("poor", "dataset", "CMExam"),
+    ]  # fmt: skip
+    assert float(rows[3]["score"]) == 1.0
+
+
+def test_compare_tells_the_difference_with_interval_and_p(place: Path) -> None:
+    found = json.loads(mlb("compare", "poor", "good", "--json", cwd=place).stdout)
+    overall = found["overall"]
+    summary = json.loads((place / "poor" / "summary.json").read_text(encoding="utf-8"))
+    assert overall["a"] == summary["overall"]["score"] and overall["b"] == 1.0
+    assert overall["difference"] == pytest.approx(1 - overall["a"]) and overall["p"] < 0.05
+    assert overall["ci95"][0] <= overall["difference"] <= overall["ci95"][1]
+    assert overall["wins"] + overall["ties"] == 24 and overall["losses"] == 0 and overall["clusters"] == 12
+    same = json.loads(mlb("compare", "good", "good", "--json", cwd=place).stdout)["overall"]
+    assert (same["difference"], same["p"], same["ties"]) == (0.0, 1.0, 24)
+    shown = mlb("compare", "poor", "good", cwd=place).stdout
+    assert max(map(width_of, shown.splitlines())) <= 80 and "…" not in shown
+
+
+def test_an_unfinished_run_is_named_with_the_way_to_finish_it(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "run.json").write_bytes((place / "poor" / "run.json").read_bytes())
+    done = mlb("report", "half", cwd=tmp_path)
+    assert done.returncode == 2 and "mlb run --resume half" in done.stderr
+
+
+def test_a_damaged_result_file_is_named_with_its_line(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "hurt").mkdir()
+    for name, data in {**contents(place / "poor"), "run.json": (place / "poor" / "run.json").read_bytes()}.items():
+        (tmp_path / "hurt" / name).write_bytes(data)
+    with (tmp_path / "hurt" / "verdicts.jsonl").open("ab") as file:
+        file.write(b"{}\n")
+    done = mlb("grade", "hurt", cwd=tmp_path)
+    assert done.returncode == 2 and "verdicts.jsonl, line 25" in done.stderr
+
+
+def test_imported_content_runs(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    data = {"system_prompt": "题目：${question}\n选项：${options}\n答案：", "examples": [
+        {"question": "下列哪项正确？\nA. 甲\nB. 乙\nC. 丙", "answer": "B"}, {"question": "哪项错误？\nA. 子\nB. 丑", "answer": "A"}]}  # fmt: skip
+    (release / "CMExam.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    done = mlb("import", "mlb-release", "release", "--out", "rel", cwd=tmp_path)
+    assert done.returncode == 0 and "2 written to rel" in done.stdout, done.stderr
+    played = mlb("run", "--scenarios", "rel", "--agent", "oracle", "--out", "r", cwd=tmp_path)
+    assert played.returncode == 0 and "edition mlb-release" in " ".join(played.stdout.split()), played.stdout
+    assert json.loads((tmp_path / "r" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] == 1.0
