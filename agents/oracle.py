@@ -14,6 +14,7 @@ from mlb_env.catalog.play import Play
 from mlb_env.judge.derive import rubric_of
 from mlb_env.kit import say
 from mlb_env.patient.understand import ask_for, lexicon
+from mlb_env.record.world import fhir_id
 from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
 from mlb_env.spec.base import Lang
 from mlb_env.spec.case import Fact, PatientCase
@@ -146,7 +147,7 @@ class Oracle:
             slot = next((s for s in case.course.slots if s.department in right), None)
             urgency = case.truth.urgency
             if slot and urgency and urgency.disposition_best in ("D3", "D4", "D5"):
-                calls.append(ToolCall.of("book_appointment", slot=f"{slot.department}-{slot.in_min[0]}"))
+                calls.append(ToolCall.of("book_appointment", slot=f"{fhir_id(slot.department)}-{slot.in_min[0]}"))
         return calls
 
     def _longest_test(self, case: PatientCase) -> int:

@@ -55,8 +55,7 @@ class Stuffer:
 def stuff(shape: object, words: list[str]) -> object:
     """The shape with every word in every place."""
     if isinstance(shape, list) and shape and isinstance(shape[0], dict):
-        return [{k: ("" if isinstance(v, str) and i else words if isinstance(v, list) else w) for i, (k, v) in
-                 enumerate(shape[0].items())} for w in words]  # fmt: skip
+        return [{k: ([] if isinstance(v, list) else "" if i else w) for i, (k, v) in enumerate(shape[0].items())} for w in words]
     if isinstance(shape, dict):
         return {k: (stuff(v, words) if isinstance(v, list) and v else list(words)) for k, v in shape.items()}
     return words

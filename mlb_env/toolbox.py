@@ -19,7 +19,7 @@ from .codes.names import library_code, normalise, same_name
 from .patient.ledger import Ledger
 from .patient.world import World
 from .record.store import Missing, Resource, Store, owner
-from .record.world import SELF
+from .record.world import SELF, fhir_id
 from .spec import forms
 from .spec.action import ToolCall
 from .spec.base import L, Lang, Model
@@ -214,7 +214,7 @@ class Toolbox:
         name = department.label(self._lang)
         if not department.bookable:
             return Done(self._say(f"{name}不设预约，直接前往或由医师转入。", f"{name} takes no bookings; go directly or by referral."))
-        free = [s for s in self._store.search("Slot") if s["schedule"]["reference"] == f"Schedule/{department.id}"]
+        free = [s for s in self._store.search("Slot") if s["schedule"]["reference"] == f"Schedule/{fhir_id(department.id)}"]
         lines = [f"{s['id']}  {s['start']}" for s in free if s["status"] == "free"]
         if not lines:
             return Done(self._say(f"{name}近期没有号源。", f"{name} has no free slots at present."))
@@ -228,11 +228,10 @@ class Toolbox:
         if slot["status"] != "free":
             return self._error(self._say("该号源已被占用。", "That slot is taken."))
         self._store.update(reference, {"status": "busy"}, turn=self._turn, minute=self._minute)
-        department = slot["schedule"]["reference"].removeprefix("Schedule/")
         made = self._store.create(
             {
                 "resourceType": "Appointment", "status": "booked", "slot": [{"reference": reference}], "start": slot["start"],
-                "end": slot["end"], "serviceType": [{"coding": [{"code": department}]}], "description": form.reason,
+                "end": slot["end"], "serviceType": slot["serviceType"], **({"description": form.reason} if form.reason else {}),
                 "participant": [{"actor": {"reference": f"Patient/{SELF}"}, "status": "accepted"}],
             },
             turn=self._turn, minute=self._minute,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mlb_env
+from mlb_env.catalog import load
+from mlb_env.cli import main
+from mlb_env.spec.case import PatientCase
 
 PACKAGE = Path(mlb_env.__file__).resolve().parent.parent
 FILES = ("trajectories.jsonl", "verdicts.jsonl", "summary.json")
@@ -32,15 +39,21 @@ def make(context):
 
 SLOW = """
 import asyncio
+from pathlib import Path
 from mlb_env import Action
 
+GATE = Path(__file__).with_name("gate")
+
 class Slow:
+    '''Ends out of order; while the file `gate` stands beside this one, only the first seven items are answered.'''
     def __init__(self, context):
         self.rng = context.rng
     def reset(self, briefing):
         pass
     async def act(self, observation):
-        await asyncio.sleep(0.03 + self.rng.random() / 30)   # ends out of order
+        await asyncio.sleep(self.rng.random() / 200)
+        while GATE.exists() and not observation.text.startswith(tuple(f"question {i}?" for i in range(7))):
+            await asyncio.sleep(0.01)
         return Action(content=self.rng.choice("AB"))
 
 make = Slow
@@ -62,6 +75,25 @@ class Failing:
 def make(context):
     return Failing()
 """
+
+
+_cases: dict[tuple[str, int], Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def bundled_cases_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing the bundled cases is most of the time of a tiny run; models do not change, so these tests share them."""
+    real = load.read_yaml
+
+    def read(path: Path, model: type[Any]) -> Any:
+        key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
+        if model is not PatientCase or not key[1]:
+            return real(path, model)
+        if key not in _cases:
+            _cases[key] = real(path, model)
+        return _cases[key]
+
+    monkeypatch.setattr(load, "read_yaml", read)
 
 
 def choice_item(number: int, **changed: Any) -> dict[str, Any]:
@@ -115,3 +147,20 @@ def mlb(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str
 def contents(folder: Path) -> dict[str, bytes]:
     """The result files of a finished run."""
     return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def call(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As `mlb`, without a process of its own: quicker, where only exit code and output matter."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["mlb", *map(str, args)])
+        for name in [k for k in os.environ if k.startswith(("OPENAI", "MLB_"))]:
+            patch.delenv(name)
+        patch.setenv("COLUMNS", "80")
+        with pytest.raises(SystemExit) as ended:
+            main()
+            raise SystemExit(0)
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return subprocess.CompletedProcess([*map(str, args)], code or 0, out.getvalue(), err.getvalue())

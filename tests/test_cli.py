@@ -17,9 +17,20 @@ from pathlib import Path
 import pytest
 
 import mlb_env
+from mlb_env.catalog.load import content_root
 from mlb_env.cli.dialogue import width_of
 
-from .run_kit import FAILING, QUICK, contents, environment, mlb, write_agent, write_content
+from .run_kit import (  # noqa: F401  the fixture is used by being here
+    FAILING,
+    QUICK,
+    bundled_cases_are_parsed_once,
+    call,
+    contents,
+    environment,
+    mlb,
+    write_agent,
+    write_content,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "bad.yaml").write_text("id: [broken\n", encoding="utf-8")
     mlb_env.run("oracle", scenarios=place / "content", out=place / "good")
     mlb_env.run(str(place / "quick.py"), scenarios=place / "content", out=place / "poor")
+    mlb_env.run("oracle", scenarios=place / "content", scenario="tiny-000", out=place / "first")
+    mlb_env.run("oracle", scenarios=place / "content", scenario="tiny-001", out=place / "second")
     mlb_env.run("null", out=place / "all")
     return place
 
@@ -44,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command", ["run", "replay", "play", "list", "show", "check", "schema", "grade", "report", "compare", "import"]
 )
 def test_every_command_has_help(place: Path, command: str) -> None:
-    done = mlb(command, "--help", cwd=place)
+    done = call(command, "--help", cwd=place)
     assert done.returncode == 0 and "Usage: mlb " + command in done.stdout and not done.stderr
 
 
@@ -98,7 +111,8 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("empty", ["report", "empty"]),
     ("empty", ["compare", "empty", "empty"]),
     ("empty", ["compare", "good", "empty"]),
-    ("in common", ["compare", "good", "all"]),
+    ("in common", ["compare", "first", "second"]),
+    ("editions", ["compare", "good", "all"]),
     ("bad.yaml", ["check", "bad.yaml"]),
     ("nonexistent", ["check", "nonexistent"]),
     ("empty", ["check", "empty"]),
@@ -115,7 +129,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
 
 @pytest.mark.parametrize(("culprit", "arguments"), MISTAKES, ids=[" ".join(a[:3]) + f" ({c})" for c, a in MISTAKES])
 def test_a_mistake_is_one_sentence_that_names_the_culprit_and_exit_2(place: Path, culprit: str, arguments: list[str]) -> None:
-    done = mlb(*arguments, cwd=place)
+    done = call(*arguments, cwd=place)
     assert done.returncode == 2, done.stderr
     assert culprit in done.stderr and "Traceback" not in done.stderr
     assert not (place / "x").exists()
@@ -154,37 +168,25 @@ def test_the_table_is_plain_and_fits(place: Path, columns: int) -> None:
 
 
 def test_ungraded_episodes_are_shown_beside_every_score_with_exit_1(place: Path) -> None:
-    done = mlb("run", "--scenarios", "content", "--agent", "failing.py", "--out", "failing", cwd=place)
+    done = call("run", "--scenarios", "content", "--agent", "failing.py", "--out", "failing", cwd=place)
     assert done.returncode == 1
     assert re.search(r"overall +24 .* 2 *$", done.stdout, re.MULTILINE)
     assert "(failing.py:9)" in done.stdout and "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_model_run_states_what_it_may_cost_before_it_starts(place: Path) -> None:
-    done = mlb("run", "--agent", "chat", "--model", "tiny", "--base-url", "http://127.0.0.1:9/v1", "--dataset", "MAGuidance",
-               "--limit", "2", "--max-turns", "3", "--out", "paid", "--config", "fast.yaml", cwd=_fast(place))  # fmt: skip
+def test_a_model_run_states_what_it_may_cost_before_it_starts_and_flags_override_the_config_file(place: Path) -> None:
+    (place / "fast.yaml").write_text("agent: {model: other, retries: 0, timeout_s: 5}\n", encoding="utf-8")
+    done = call("run", "--agent", "chat", "--model", "tiny", "--base-url", "http://127.0.0.1:9/v1", "--dataset", "MAGuidance",
+                "--limit", "2", "--max-turns", "3", "--out", "paid", "--config", "fast.yaml", cwd=place)  # fmt: skip
     assert "estimate: at most 6 calls of tiny at http://127.0.0.1:9/v1" in done.stderr
     assert done.returncode == 1 and "Coverage 0 %" in done.stdout
-
-
-def _fast(place: Path) -> Path:
-    (place / "fast.yaml").write_text("agent: {model: other, retries: 0, timeout_s: 5}\n", encoding="utf-8")
-    return place
-
-
-def test_flags_override_the_config_file(place: Path) -> None:
-    settings = json.loads((place / "paid" / "run.json").read_text(encoding="utf-8"))["settings"]["model"] if (
-        place / "paid"
-    ).exists() else None  # fmt: skip
-    if settings is None:
-        test_a_model_run_states_what_it_may_cost_before_it_starts(place)
-        settings = json.loads((place / "paid" / "run.json").read_text(encoding="utf-8"))["settings"]["model"]
+    settings = json.loads((place / "paid" / "run.json").read_text(encoding="utf-8"))["settings"]["model"]
     assert (settings["model"], settings["retries"], settings["timeout_s"]) == ("tiny", 0, 5.0)
 
 
 def test_a_role_that_calls_no_model_cannot_be_configured(place: Path) -> None:
     (place / "judge.yaml").write_text("judge: {model: m}\n", encoding="utf-8")
-    done = mlb("run", "--config", "judge.yaml", cwd=place)
+    done = call("run", "--config", "judge.yaml", cwd=place)
     assert done.returncode == 2 and "judge.yaml: the section 'judge'" in done.stderr
 
 
@@ -238,44 +240,44 @@ def test_ctrl_c_while_a_person_is_asked_ends_the_run_resumably(place: Path) -> N
 
 
 def test_lists_are_readable_and_as_json(place: Path) -> None:
-    datasets = json.loads(mlb("list", "--json", cwd=place).stdout)
+    datasets = json.loads(call("list", "--json", cwd=place).stdout)
     assert len(datasets) == 22 and {"dimension": "SmartCare", "dataset": "MARecord"}.items() <= datasets[-1].items()
-    shown = mlb("list", cwd=place).stdout
+    shown = call("list", cwd=place).stdout
     assert all(d["dataset"] in shown for d in datasets)
-    scenarios = json.loads(mlb("list", "scenarios", "--dataset", "MAReport,MAGuidance", "--json", cwd=place).stdout)
+    scenarios = json.loads(call("list", "scenarios", "--dataset", "MAReport,MAGuidance", "--json", cwd=place).stdout)
     assert {s["dataset"] for s in scenarios} == {"MAReport", "MAGuidance"}
-    assert {"chat", "interviewer", "oracle"} <= {a["agent"] for a in json.loads(mlb("list", "agents", "--json", cwd=place).stdout)}
-    assert {"plain", "terse"} <= {p["persona"] for p in json.loads(mlb("list", "personas", "--json", cwd=place).stdout)}
-    assert len(json.loads(mlb("list", "cases", "--json", cwd=place).stdout)) >= 6
-    own = json.loads(mlb("list", "scenarios", "--scenarios", "content", "--json", cwd=place).stdout)
+    assert {"chat", "interviewer", "oracle"} <= {a["agent"] for a in json.loads(call("list", "agents", "--json", cwd=place).stdout)}
+    assert {"plain", "terse"} <= {p["persona"] for p in json.loads(call("list", "personas", "--json", cwd=place).stdout)}
+    assert len(json.loads(call("list", "cases", "--json", cwd=place).stdout)) >= 6
+    own = json.loads(call("list", "scenarios", "--scenarios", "content", "--json", cwd=place).stdout)
     assert [s["scenario"] for s in own] == [f"tiny-{i:03d}" for i in range(24)]
 
 
 def test_show_keeps_the_answer_key_back_unless_asked(place: Path) -> None:
     for id_, secret in (("cmexam-001", '"answer"'), ("maguidance-inferior-stemi", "[outcome"), ("inferior-stemi", "primary:")):
-        plain, gold = mlb("show", id_, cwd=place).stdout, mlb("show", id_, "--gold", cwd=place).stdout
+        plain, gold = call("show", id_, cwd=place).stdout, call("show", id_, "--gold", cwd=place).stdout
         assert secret not in plain and secret in gold, id_
-    assert "执业医师资格考试题" in mlb("show", "CMExam", "--lang", "zh", cwd=place).stdout
+    assert "执业医师资格考试题" in call("show", "CMExam", "--lang", "zh", cwd=place).stdout
 
 
 def test_a_near_miss_is_suggested(place: Path) -> None:
-    assert "did you mean" in mlb("show", "inferior-stemmi", cwd=place).stderr
+    assert "did you mean" in call("show", "inferior-stemmi", cwd=place).stderr
 
 
 def test_schemas_are_written_for_editors(place: Path) -> None:
-    assert mlb("schema", "--out", "schemas", cwd=place).returncode == 0
+    assert call("schema", "--out", "schemas", cwd=place).returncode == 0
     names = {p.name.split(".")[0] for p in (place / "schemas").iterdir()}
     assert names == {"case", "scenario", "dataset", "items", "personas", "rubric", "trajectory", "verdict"}
     case = json.loads((place / "schemas" / "case.schema.json").read_text(encoding="utf-8"))
     assert case["additionalProperties"] is False and "facts" in case["properties"]
-    assert json.loads(mlb("schema", "dataset", cwd=place).stdout)["properties"]["dimension"]
+    assert json.loads(call("schema", "dataset", cwd=place).stdout)["properties"]["dimension"]
 
 
 # --- check --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_bundled_content_passes(place: Path) -> None:
-    done = mlb("check", cwd=place)
+    done = call("check", cwd=place)
     assert done.returncode == 0 and re.search(r"OK: .*22 datasets.*scenarios", done.stdout), done.stdout
 
 
@@ -289,19 +291,18 @@ def test_problems_are_named_with_file_and_line_and_exit_1(tmp_path: Path) -> Non
     dataset = bundled.dataset.model_dump(mode="json", exclude_none=True)
     (place / "MAEEDisease.yaml").write_text(json.dumps(dataset), encoding="utf-8")
     (place / "MAEEDisease.jsonl").write_text("\n" + json.dumps(item) + "\n", encoding="utf-8")
-    done = mlb("check", "content", cwd=tmp_path)
+    done = call("check", "content", cwd=tmp_path)
     assert done.returncode == 1
     assert "content/MedRU/MAEEDisease.jsonl:2: 'maeedisease-001', gold in en: 'plague' does not stand in the text" in done.stdout
 
 
 def test_a_case_file_is_recognised_and_its_gaps_have_lines(tmp_path: Path) -> None:
-    case = sorted((Path(mlb_env.bench.audit.content_root()) / "patients").glob("*/*.yaml"))[0].read_text(encoding="utf-8")  # type: ignore[attr-defined]
-    assert "family: " in case
+    case = sorted((content_root() / "patients").glob("*/*.yaml"))[0].read_text(encoding="utf-8")
     (tmp_path / "case.yaml").write_text(case, encoding="utf-8")
-    assert mlb("check", "case.yaml", cwd=tmp_path).returncode == 0
+    assert call("check", "case.yaml", cwd=tmp_path).returncode == 0
     line = next(i for i, text in enumerate(case.splitlines(), 1) if re.match(r"specialty: \{code: ", text))
     (tmp_path / "case.yaml").write_text(re.sub(r"specialty: \{code: \w+", "specialty: {code: astrology", case, count=1), encoding="utf-8")
-    done = mlb("check", "case.yaml", cwd=tmp_path)
+    done = call("check", "case.yaml", cwd=tmp_path)
     assert done.returncode == 1 and f"case.yaml:{line}: specialty.code: unknown code 'astrology'" in done.stdout
 
 
@@ -310,14 +311,14 @@ def test_an_unknown_field_is_broken_with_file_line_and_field(tmp_path: Path) -> 
     path = tmp_path / "content" / "MedKQA" / "CMExam.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines, lines[0].replace('"family"', '"familly"')]) + "\n", encoding="utf-8")
-    done = mlb("check", "content", cwd=tmp_path)
+    done = call("check", "content", cwd=tmp_path)
     assert done.returncode == 2 and "CMExam.jsonl, line 25, field 'family'" in done.stderr
 
 
 def test_several_broken_files_are_all_named(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text("a: [", encoding="utf-8")
-    done = mlb("check", "one.yaml", "two.yaml", cwd=tmp_path)
+    done = call("check", "one.yaml", "two.yaml", cwd=tmp_path)
     assert done.returncode == 2 and "one.yaml" in done.stdout and "two.yaml" in done.stdout
 
 
@@ -326,15 +327,15 @@ def test_several_broken_files_are_all_named(tmp_path: Path) -> None:
 
 def test_grading_again_says_identical_and_changes_nothing(place: Path) -> None:
     before = contents(place / "poor")
-    done = mlb("grade", "poor", cwd=place)
+    done = call("grade", "poor", cwd=place)
     assert done.returncode == 0 and "all 24 judgements are identical" in done.stdout and "nothing written" in done.stdout
     assert contents(place / "poor") == before
 
 
 def test_a_run_without_a_judge_can_be_judged_later(place: Path) -> None:
-    assert mlb("run", "--scenarios", "content", "--agent", "quick.py", "--judge", "none", "--out", "later", cwd=place).returncode == 0
+    assert call("run", "--scenarios", "content", "--agent", "quick.py", "--judge", "none", "--out", "later", cwd=place).returncode == 0
     assert json.loads((place / "later" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] is None
-    done = mlb("grade", "later", "--write", cwd=place)
+    done = call("grade", "later", "--write", cwd=place)
     assert done.returncode == 0 and "24 of 24 judgements differ" in done.stdout
     assert contents(place / "later") == contents(place / "poor")
 
@@ -344,24 +345,24 @@ def test_new_verdicts_go_to_a_folder_of_their_own_where_the_content_has_changed(
     mlb_env.run("oracle", scenarios=content, out=tmp_path / "r")
     items = (content / "MedKQA" / "CMExam.jsonl").read_text(encoding="utf-8")
     (content / "MedKQA" / "CMExam.jsonl").write_text(items.replace('["A"]', '["B"]', 1), encoding="utf-8")  # the gold was wrong
-    refused = mlb("grade", "r", "--write", cwd=tmp_path)
+    refused = call("grade", "r", "--write", cwd=tmp_path)
     assert refused.returncode == 2 and "content of CMExam has changed" in refused.stderr
-    done = mlb("grade", "r", "--out", "r2", cwd=tmp_path)
+    done = call("grade", "r", "--out", "r2", cwd=tmp_path)
     assert done.returncode == 0 and "1 of 24 judgements differ" in done.stdout
     assert (tmp_path / "r2" / "trajectories.jsonl").read_bytes() == (tmp_path / "r" / "trajectories.jsonl").read_bytes()
-    different = mlb("compare", "r", "r2", cwd=tmp_path)
+    different = call("compare", "r", "r2", cwd=tmp_path)
     assert different.returncode == 2 and "different content of CMExam" in different.stderr
 
 
 def test_several_runs_make_a_leaderboard_with_the_best_first(place: Path) -> None:
-    shown = mlb("report", "poor", "good", cwd=place).stdout
+    shown = call("report", "poor", "good", cwd=place).stdout
     assert shown.index("oracle") < shown.index("quick.py")
-    boards = mlb("report", "poor", "all", cwd=place).stdout
+    boards = call("report", "poor", "all", cwd=place).stdout
     assert "edition tiny" in boards and "edition ours" in boards  # never in one column
 
 
 def test_a_report_as_csv_and_json(place: Path) -> None:
-    done = mlb("report", "poor", "good", "--csv", "board.csv", "--json", cwd=place)
+    done = call("report", "poor", "good", "--csv", "board.csv", "--json", cwd=place)
     assert [r["summary"]["overall"]["n"] for r in json.loads(done.stdout)] == [24, 24]
     with (place / "board.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -372,23 +373,23 @@ def test_a_report_as_csv_and_json(place: Path) -> None:
 
 
 def test_compare_tells_the_difference_with_interval_and_p(place: Path) -> None:
-    found = json.loads(mlb("compare", "poor", "good", "--json", cwd=place).stdout)
+    found = json.loads(call("compare", "poor", "good", "--json", cwd=place).stdout)
     overall = found["overall"]
     summary = json.loads((place / "poor" / "summary.json").read_text(encoding="utf-8"))
     assert overall["a"] == summary["overall"]["score"] and overall["b"] == 1.0
     assert overall["difference"] == pytest.approx(1 - overall["a"]) and overall["p"] < 0.05
     assert overall["ci95"][0] <= overall["difference"] <= overall["ci95"][1]
     assert overall["wins"] + overall["ties"] == 24 and overall["losses"] == 0 and overall["clusters"] == 12
-    same = json.loads(mlb("compare", "good", "good", "--json", cwd=place).stdout)["overall"]
+    same = json.loads(call("compare", "good", "good", "--json", cwd=place).stdout)["overall"]
     assert (same["difference"], same["p"], same["ties"]) == (0.0, 1.0, 24)
-    shown = mlb("compare", "poor", "good", cwd=place).stdout
+    shown = call("compare", "poor", "good", cwd=place).stdout
     assert max(map(width_of, shown.splitlines())) <= 80 and "…" not in shown
 
 
 def test_an_unfinished_run_is_named_with_the_way_to_finish_it(place: Path, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "run.json").write_bytes((place / "poor" / "run.json").read_bytes())
-    done = mlb("report", "half", cwd=tmp_path)
+    done = call("report", "half", cwd=tmp_path)
     assert done.returncode == 2 and "mlb run --resume half" in done.stderr
 
 
@@ -398,7 +399,7 @@ def test_a_damaged_result_file_is_named_with_its_line(place: Path, tmp_path: Pat
         (tmp_path / "hurt" / name).write_bytes(data)
     with (tmp_path / "hurt" / "verdicts.jsonl").open("ab") as file:
         file.write(b"{}\n")
-    done = mlb("grade", "hurt", cwd=tmp_path)
+    done = call("grade", "hurt", cwd=tmp_path)
     assert done.returncode == 2 and "verdicts.jsonl, line 25" in done.stderr
 
 
@@ -408,8 +409,8 @@ def test_imported_content_runs(tmp_path: Path) -> None:
     data = {"system_prompt": "题目：${question}\n选项：${options}\n答案：", "examples": [
         {"question": "下列哪项正确？\nA. 甲\nB. 乙\nC. 丙", "answer": "B"}, {"question": "哪项错误？\nA. 子\nB. 丑", "answer": "A"}]}  # fmt: skip
     (release / "CMExam.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    done = mlb("import", "mlb-release", "release", "--out", "rel", cwd=tmp_path)
+    done = call("import", "mlb-release", "release", "--out", "rel", cwd=tmp_path)
     assert done.returncode == 0 and "2 written to rel" in done.stdout, done.stderr
-    played = mlb("run", "--scenarios", "rel", "--agent", "oracle", "--out", "r", cwd=tmp_path)
+    played = call("run", "--scenarios", "rel", "--agent", "oracle", "--out", "r", cwd=tmp_path)
     assert played.returncode == 0 and "edition mlb-release" in " ".join(played.stdout.split()), played.stdout
     assert json.loads((tmp_path / "r" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] == 1.0

@@ -136,9 +136,16 @@ def test_the_lexicon_covers_every_topic_and_its_own_questions() -> None:
             assert hear(ask_for(topic, lang), cues).asks == (topic,), (topic, lang)
 
 
-def test_no_cue_stands_under_two_topics() -> None:
+def test_a_cue_under_two_topics_really_asks_both() -> None:
+    """Such as 大小便 or "weakness or numbness": few, and a question with it is heard as both."""
+    cues, shared = matcher(), 0
     for lang in LANGS:
-        seen: dict[str, str] = {}
-        for topic, cues in lexicon().topics.items():
-            for cue in getattr(cues, lang):
-                assert seen.setdefault(cue.lower(), topic) == topic, cue
+        topics: dict[str, set[str]] = {}
+        for topic, entry in lexicon().topics.items():
+            for cue in getattr(entry, lang):
+                topics.setdefault(cue.lower(), set()).add(topic)
+        for cue, several in topics.items():
+            if len(several) > 1:
+                shared += 1
+                assert set(hear(f"{cue}?", cues).asks) == several, cue
+    assert shared <= 30

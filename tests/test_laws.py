@@ -16,6 +16,7 @@ from mlb_env.judge.extraction import read_letters
 from mlb_env.judge.grade import grade, judge
 from mlb_env.judge.score import score
 from mlb_env.patient.understand import ask_for
+from mlb_env.record.world import fhir_id
 from mlb_env.spec.action import Action, ToolCall
 from mlb_env.spec.base import LANGS, Lang
 from mlb_env.spec.rubric import Verdict
@@ -155,7 +156,7 @@ def test_law_4_what_was_not_examined_or_tested_is_unavailable(interactive: list[
 def test_law_5_each_episode_has_its_own_record_and_claims_do_not_count(interactive: list[Play]) -> None:
     play = next(p for p in interactive if p.id == "maguidance-warfarin-interaction")
     assert play.case is not None
-    slot = f"{play.case.course.slots[0].department}-{play.case.course.slots[0].in_min[0]}"
+    slot = f"{fhir_id(play.case.course.slots[0].department)}-{play.case.course.slots[0].in_min[0]}"
     for _ in range(2):  # a second episode finds the slot free again
         episode = Episode(play, lang="en")
         episode.reset()
@@ -180,7 +181,7 @@ def test_law_6_nothing_an_agent_sees_names_criteria_facts_or_truth_ids(interacti
         briefing = Episode(play, lang="en").briefing
         seen += briefing.task + briefing.policy + json.dumps(briefing.tools)
         for criterion in rubric_of(play).criteria:
-            assert criterion.text["en"] not in seen or len(criterion.text["en"]) < 15
+            assert criterion.text["en"] not in seen or len(criterion.text["en"]) < 40, criterion.id
         for fact in play.case.facts:
             assert "." not in fact.id or fact.id not in seen, fact.id
         assert play.case.id not in seen and play.case.canary not in seen

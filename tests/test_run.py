@@ -23,7 +23,17 @@ from mlb_env.errors import AgentFailed
 from mlb_env.spec.action import Briefing, Observation
 from mlb_env.spec.trajectory import Usage
 
-from .run_kit import FAILING, QUICK, SLOW, contents, mlb, start, write_agent, write_content
+from .run_kit import (  # noqa: F401  the fixture is used by being here
+    FAILING,
+    QUICK,
+    SLOW,
+    bundled_cases_are_parsed_once,
+    contents,
+    mlb,
+    start,
+    write_agent,
+    write_content,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -86,18 +96,26 @@ def lines_in(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def interrupted(content: Path, tmp_path: Path, how: signal.Signals) -> tuple[Path, subprocess.Popen[str], str]:
-    """A run of slow episodes, stopped in the middle by a signal; its folder, its process and its stderr."""
+def started(content: Path, tmp_path: Path) -> tuple[Path, subprocess.Popen[str]]:
+    """A run of 24 episodes that has finished 7 and cannot go on while `gate` stands."""
     write_agent(tmp_path / "slow.py", SLOW)
+    (tmp_path / "gate").touch()
     out = tmp_path / "broken"
-    process = start("run", "--scenarios", content, "--agent", "slow.py", "--out", out, "--concurrency", 2, cwd=tmp_path)
+    process = start("run", "--scenarios", content, "--agent", "slow.py", "--out", out, "--concurrency", 4, cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while lines_in(out / "journal.jsonl") < 4:
+    while lines_in(out / "journal.jsonl") < 7:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
+    return out, process
+
+
+def interrupted(content: Path, tmp_path: Path, how: signal.Signals) -> tuple[Path, subprocess.Popen[str], str]:
+    """Such a run, stopped by a signal; its folder, its process and its stderr."""
+    out, process = started(content, tmp_path)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    assert 4 <= lines_in(out / "journal.jsonl") < 24
+    (tmp_path / "gate").unlink()
+    assert lines_in(out / "journal.jsonl") == 7
     return out, process, err
 
 
@@ -220,15 +238,10 @@ def test_without_a_folder_the_next_free_number_is_taken(content: Path, tmp_path:
 
 
 def test_two_writers_are_refused(content: Path, tmp_path: Path) -> None:
-    write_agent(tmp_path / "slow.py", SLOW)
-    out = tmp_path / "r"
-    process = start("run", "--scenarios", content, "--agent", "slow.py", "--out", out, "--concurrency", 1, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not lines_in(out / "journal.jsonl"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    second = mlb("run", "--resume", out, cwd=tmp_path)
-    assert second.returncode == 2 and "another process is writing" in second.stderr
+    out, process = started(content, tmp_path)
+    with pytest.raises(UserError, match="another process is writing"):
+        mlb_env.run(resume=out)
+    (tmp_path / "gate").unlink()
     process.communicate(timeout=60)
     assert process.returncode == 0 and lines_in(out / "trajectories.jsonl") == 24
 

@@ -108,7 +108,7 @@ def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | No
     if not fields:
         return None
     if "model" not in fields:
-        raise UserError(f"no model is named, but {', '.join(sorted(fields))} is given; add --model NAME")
+        raise UserError(f"no model is named, but {', '.join(option(f) for f in sorted(fields))} is given; add --model NAME")
     try:
         made = ModelConfig.model_validate(fields)
     except ValidationError as error:

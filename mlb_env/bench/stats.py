@@ -19,7 +19,7 @@ EXACT_UP_TO = 14  # clusters: below this every sign pattern is tried (2^14), abo
 PERMUTATIONS = 10_000
 CI_METHOD = (
     f"percentile bootstrap of clusters (case or item families), {RESAMPLES} resamples, seed {SEED}; "
-    "null with fewer than 2 clusters"
+    "null with fewer than 2 clusters; of width 0 where all clusters score alike"
 )
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]

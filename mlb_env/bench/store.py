@@ -81,17 +81,7 @@ class RunStore:
         Raises:
             UserError: the folder exists already, even empty, or cannot be made.
         """
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-        except OSError as error:
-            if folder.exists():
-                raise UserError(
-                    f"'{folder}' exists already; give another --out, or --resume it if it is an unfinished run"
-                ) from None
-            raise UserError(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
-        with _writing(folder):
-            _write_header(folder, header)
+        _make_folder(folder, header)
         store = cls(folder, header)
         store._open_journal()
         return store
@@ -322,6 +312,20 @@ def _joined(folder: Path) -> Iterator[bytes]:
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
+def _make_folder(folder: Path, header: RunHeader) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except OSError as error:
+        if folder.exists():
+            raise UserError(
+                f"'{folder}' exists already; give another --out, or --resume it if it is an unfinished run"
+            ) from None
+        raise UserError(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
+    with _writing(folder):
+        _write_header(folder, header)
+
+
 def _write_header(folder: Path, header: RunHeader) -> None:
     _replace(folder / RUN, [json.dumps(header.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"])
 
@@ -356,16 +360,11 @@ def copy_run(source: Path, folder: Path, header: RunHeader, judgements: Sequence
         UserError: the folder exists already.
         RunError: the disk cannot be written.
     """
-    store = RunStore.create(folder, header)
-    try:
-        with _writing(folder):
-            shutil.copyfile(source / TRAJECTORIES, folder / TRAJECTORIES)
-            _replace(folder / VERDICTS, (j.model_dump_json() + "\n" for j in judgements))
-            write_summary(folder, summary)
-            (folder / JOURNAL).unlink()
-            store._journal = None
-    finally:
-        store.close()
+    _make_folder(folder, header)
+    with _writing(folder):
+        shutil.copyfile(source / TRAJECTORIES, folder / TRAJECTORIES)
+        _replace(folder / VERDICTS, (j.model_dump_json() + "\n" for j in judgements))
+        write_summary(folder, summary)
 
 
 def next_folder(agent: str, base: Path = Path("runs")) -> Path:

@@ -280,7 +280,7 @@ def check(
         print(f"mlb: {len(found.broken)} broken: {found.broken[0]}", file=sys.stderr)
         raise typer.Exit(2)
     if found.problems:
-        print(f"{len(found.problems)} problems in {counted}")
+        print(f"problems: {len(found.problems)}; checked: {counted}")
         raise typer.Exit(1)
     print(f"OK: {counted}")
 

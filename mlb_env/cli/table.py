@@ -49,9 +49,9 @@ def show_run(out: Console, header: RunHeader, summary: Summary, folder: Path) ->
         out.print()
         out.print(harms(summary.harms))
     out.print()
-    for line in notes(header, summary):
-        out.print(line)
-    out.print(f"files   {folder}")
+    for line in notes(header, summary, folder):
+        out.print(line, soft_wrap=line.startswith("  "))
+    out.print(f"files   {folder}", soft_wrap=True)
     out.print(f"next    mlb replay {folder}", soft_wrap=True)
 
 
@@ -160,21 +160,23 @@ def harms(rates: dict[str, HarmRate]) -> Table:
     return table
 
 
-def notes(header: RunHeader, summary: Summary) -> list[str]:
+def notes(header: RunHeader, summary: Summary, folder: Path) -> list[str]:
     """What the figures do not say by themselves."""
     lines = []
     unscored = [n for n, g in summary.datasets.items() if g.score is None and g.ungraded < g.n]
     if header.settings.judge == "none":
-        lines.append("Nothing was judged (--judge none); judge the saved episodes with: mlb grade")
+        lines.append(f"Nothing was judged (--judge none); judge the saved episodes with: mlb grade {folder} --write")
     elif unscored:
         lines.append(f"No score offline, because a judge for meaning is needed: {', '.join(unscored)}.")
+    if any(g.ci95 and g.ci95[0] == g.ci95[1] for g in summary.datasets.values()):
+        lines.append("An interval of width 0 says that all families scored alike, not that the score is certain.")
     if summary.coverage < 1:
         lines.append(f"Coverage {percent(summary.coverage)}: {summary.overall.ungraded} of {summary.overall.n} episodes have no "
                      "score because something failed:")  # fmt: skip
         lines += [f"  {count} × {reason}" for reason, count in list(summary.failures.items())[:5]]
         if len(summary.failures) > 5:
             lines.append(f"  and {len(summary.failures) - 5} more reasons; see verdicts.jsonl")
-        lines.append("  play them again with: mlb run --resume FOLDER --retry-ungraded")
+        lines.append(f"  play them again with: mlb run --resume {folder} --retry-ungraded")
     if summary.trials > 1:
         for what, values in (("pass@k", summary.overall.pass_at_k), ("pass^k", summary.overall.pass_hat_k)):
             if values:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from .. import codes
 from ..catalog.play import Play
+from ..record.world import fhir_id
 from ..spec.base import L
 from ..spec.case import Atom, Fact, HarmGrade, PatientCase, Test
 from ..spec.rubric import Criterion, Kind, Rubric, Rule
@@ -267,7 +268,7 @@ def _report(play: Play, case: PatientCase) -> Iterator[Criterion]:
         yield by_rule("T2", "process", MUST, "问清影响解读的情况", "Asks what changes the reading", "facts_disclosed", facts=context)
     quiet = []
     for item in report.items:
-        names = [*_names(item.name), item.id, f"rep-{item.id}", f"Observation/rep-{item.id}"]
+        names = [*_names(item.name), item.id, fhir_id(f"rep-{item.id}"), "Observation/" + fhir_id(f"rep-{item.id}")]
         values = [item.significance, *item.acceptable]
         label = item.name
         if item.significance in ("critical", "significant"):

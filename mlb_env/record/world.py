@@ -31,6 +31,24 @@ def instant(case: PatientCase, minute: int) -> str:
     return (start + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:00+08:00")
 
 
+def fhir_id(text: str) -> str:
+    """A code of ours as a FHIR id, which knows no underscore."""
+    return text.replace("_", "-")
+
+
+def fhir_time(text: str, *, instant_: bool = False) -> str:
+    """A date or local time of a case as a FHIR dateTime; as an instant, a date means its first minute."""
+    if "T" not in text:
+        return f"{text}T00:00:00+08:00" if instant_ else text
+    return text if len(text) > 16 else f"{text}:00+08:00"
+
+
+def _value(value: float | str, unit: str) -> Resource:
+    if isinstance(value, str):
+        return {"valueString": value}
+    return {"valueQuantity": {"value": value, "unit": unit} if unit else {"value": value}}
+
+
 def build(case: PatientCase, lang: Lang) -> dict[str, Resource]:
     """Reference -> resource: what stands in the hospital's systems before the episode."""
     resources: list[Resource] = [_patient(SELF, case.person.name[lang], case.person.birth_date, case.person.sex_at_birth)]
@@ -51,13 +69,9 @@ def _report(case: PatientCase, report: Report, lang: Lang) -> list[Resource]:
     made: list[Resource] = []
     for item in report.items:
         observation: Resource = {
-            "resourceType": "Observation", "id": f"rep-{item.id}", "status": "final", "code": {"text": item.name[lang]},
-            "subject": subject, "effectiveDateTime": report.issued_at,
+            "resourceType": "Observation", "id": fhir_id(f"rep-{item.id}"), "status": "final", "code": {"text": item.name[lang]},
+            "subject": subject, "effectiveDateTime": fhir_time(report.issued_at), **_value(item.value, item.unit),
         }  # fmt: skip
-        if isinstance(item.value, str):
-            observation["valueString"] = item.value
-        else:
-            observation["valueQuantity"] = {"value": item.value, "unit": item.unit}
         if item.ref:
             observation["referenceRange"] = [{"text": item.ref}]
         if item.flag:
@@ -65,19 +79,15 @@ def _report(case: PatientCase, report: Report, lang: Lang) -> list[Resource]:
         made.append(observation)
     for prior in report.prior:
         name = next(i.name for i in report.items if i.id == prior.item)
-        observation = {
-            "resourceType": "Observation", "id": f"prior-{prior.item}-{prior.date}", "status": "final",
-            "code": {"text": name[lang]}, "subject": subject, "effectiveDateTime": prior.date,
-        }  # fmt: skip
-        if isinstance(prior.value, str):
-            observation["valueString"] = prior.value
-        else:
-            observation["valueQuantity"] = {"value": prior.value, "unit": prior.unit}
-        made.append(observation)
+        made.append({
+            "resourceType": "Observation", "id": fhir_id(f"prior-{prior.item}-{prior.date[:10]}"), "status": "final",
+            "code": {"text": name[lang]}, "subject": subject, "effectiveDateTime": fhir_time(prior.date),
+            **_value(prior.value, prior.unit),
+        })  # fmt: skip
     diagnostic: Resource = {
         "resourceType": "DiagnosticReport", "id": "report", "status": "final", "code": {"text": report.type[lang]},
-        "subject": subject, "issued": report.issued_at, "performer": [{"display": report.lab[lang]}],
-        "result": [{"reference": f"Observation/rep-{item.id}"} for item in report.items],
+        "subject": subject, "issued": fhir_time(report.issued_at, instant_=True), "performer": [{"display": report.lab[lang]}],
+        "result": [{"reference": "Observation/" + fhir_id(f"rep-{item.id}")} for item in report.items],
     }  # fmt: skip
     if report.narrative:
         diagnostic["conclusion"] = f"{report.narrative.findings[lang]} {report.narrative.impression[lang]}"
@@ -87,15 +97,16 @@ def _report(case: PatientCase, report: Report, lang: Lang) -> list[Resource]:
 def _slots(case: PatientCase, lang: Lang) -> list[Resource]:
     made: list[Resource] = []
     for day in case.course.slots:
-        label = codes.departments()[day.department].label(lang)
+        label, id_ = codes.departments()[day.department].label(lang), fhir_id(day.department)
+        service = [{"coding": [{"code": day.department}], "text": label}]
         made.append({
-            "resourceType": "Schedule", "id": day.department, "active": True, "actor": [{"display": label}],
-            "serviceType": [{"coding": [{"code": day.department}], "text": label}],
+            "resourceType": "Schedule", "id": id_, "active": True, "actor": [{"display": label}],
+            "serviceType": service,
         })  # fmt: skip
         for minute in day.in_min:
             made.append({
-                "resourceType": "Slot", "id": f"{day.department}-{minute}", "status": "free",
-                "schedule": {"reference": f"Schedule/{day.department}"},
+                "resourceType": "Slot", "id": f"{id_}-{minute}", "status": "free", "serviceType": service,
+                "schedule": {"reference": f"Schedule/{id_}"},
                 "start": instant(case, minute), "end": instant(case, minute + 15),
             })  # fmt: skip
     return made
