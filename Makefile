@@ -29,3 +29,12 @@ lock:
 
 clean:
 	rm -rf .venv runs dist build
+
+# Renews docs/transcripts: one full dialogue per case and language, played by the oracle.
+transcripts: .venv/ok
+	rm -rf .transcripts docs/transcripts && mkdir -p docs/transcripts
+	for lang in zh en; do \
+	  $(RUN) mlb_env run --agent oracle --dataset MADiagnosis --lang $$lang --out .transcripts/$$lang >/dev/null && \
+	  for file in patients/*/*.yaml; do id=$$(sed -n 's/^id: *//p' $$file | head -1); \
+	    $(RUN) mlb_env replay .transcripts/$$lang madiagnosis-$$id.$$lang.0 --plain >docs/transcripts/$$id.$$lang.txt || exit 1; done; done
+	rm -rf .transcripts

@@ -14,7 +14,7 @@ episode's own record, the clock moves, the patient's condition follows. The epis
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from .catalog.play import Play
 from .effects import Edge, Flow, NoEdge, adrive, drive
@@ -260,6 +260,10 @@ class Episode:
     def fail(self, reason: str) -> None:
         """End the episode because something failed (an endpoint, an agent): it stays without a score."""
         self._stop, self._failure = "failed", reason
+
+    def stop(self, reason: Literal["max_tokens", "max_cost"]) -> None:
+        """Truncate the episode because a budget kept outside it ended. It is judged as it stands."""
+        self._stop = reason
 
     def spend(self, role: str, usage: Usage) -> None:
         """Record what a role's model calls cost in this episode."""

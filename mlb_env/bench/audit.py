@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ..catalog.check import check_case
 from ..catalog.load import ITEMS, Catalog, content_root, open_catalog
 from ..catalog.play import Play
-from ..catalog.read import _line_of, parse_yaml, read_jsonl, read_text, read_yaml
+from ..catalog.read import line_of, parse_yaml, read_jsonl, read_text, read_yaml
 from ..errors import ContentError, UserError
 from ..judge import extraction  # noqa: F401  registers its rules
 from ..judge.derive import rubric_of
@@ -146,7 +146,7 @@ def _case(case: PatientCase, path: Path, found: Audit) -> None:
         line = None
         if place:
             parts = (place.group(1) + place.group(2)).split(".")
-            line = _line_of(text, tuple(int(p) if p.isdigit() else p for p in parts))
+            line = line_of(text, tuple(int(p) if p.isdigit() else p for p in parts))
         found.problems.append(f"{path}:{line or 1}: {problem}")
 
 

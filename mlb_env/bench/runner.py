@@ -199,6 +199,8 @@ async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
         while not episode.over:
             action = await act(agent, observation, edge)
             observation = await _step(episode, action)
+            if settings.max_tokens is not None and not episode.over and _tokens(agent) >= settings.max_tokens:
+                episode.stop("max_tokens")
     except _EpisodeFailed as failed:
         episode.fail(failed.reason)
     except Exception as error:  # whatever a user's agent does; its own failures (AgentFailed) are sentences already
@@ -209,6 +211,12 @@ async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
     if isinstance(usage, Usage) and usage.calls:
         episode.spend("agent", usage)
     return episode.trajectory()
+
+
+def _tokens(agent: Agent) -> int:
+    """Tokens that the agent's model calls of this episode used so far, where it counts them."""
+    usage = getattr(agent, "usage", None)
+    return usage.prompt_tokens + usage.completion_tokens if isinstance(usage, Usage) else 0
 
 
 class _EpisodeFailed(Exception):

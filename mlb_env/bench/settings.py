@@ -60,6 +60,7 @@ class RunSettings(Model):
     persona: str | None = None
     judge: Literal["rules", "none"] = "rules"
     max_turns: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)  # of the agent's model, per episode
     model: ModelConfig | None = None
 
     @classmethod

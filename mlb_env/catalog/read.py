@@ -67,7 +67,7 @@ def parse_yaml(text: str, path: str) -> Any:
     return data
 
 
-def _line_of(text: str, loc: tuple[int | str, ...]) -> int | None:
+def line_of(text: str, loc: tuple[int | str, ...]) -> int | None:
     """The 1-based line of the field at `loc` in a YAML text, or of its nearest parent that exists."""
     node = yaml.compose(text, Loader=_Loader)
     line = None
@@ -116,7 +116,7 @@ def read_yaml(path: Path, model: type[M]) -> M:
     except ValidationError as error:
         problem, loc = say(error)
         field = ".".join(str(part) for part in loc)
-        raise ContentError(problem, path=str(path), line=_line_of(text, loc), field=field) from None
+        raise ContentError(problem, path=str(path), line=line_of(text, loc), field=field) from None
 
 
 def read_jsonl(path: Path, model: type[M]) -> list[M]:

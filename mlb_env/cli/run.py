@@ -52,6 +52,7 @@ def run(
     persona: Annotated[str | None, typer.Option(help="One persona for all. Default: drawn from the scenario's.")] = None,
     judge: Annotated[str | None, typer.Option(help="rules or none. Default: rules.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Token budget of the agent's model in one episode.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; must not exist. Default: runs/<agent>-NNN.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Finish this interrupted run.")] = None,
     retry_ungraded: Annotated[bool, typer.Option("--retry-ungraded", help="With --resume: replay what failed, too.")] = False,
@@ -65,7 +66,7 @@ def run(
     given: dict[str, Any] = {
         "agent": agent, "dimension": split(dimension), "dataset": split(dataset), "scenario": split(scenario),
         "scenarios": tuple(scenarios) if scenarios else None, "lang": lang, "limit": limit, "trials": trials, "seed": seed,
-        "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns,
+        "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}

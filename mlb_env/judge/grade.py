@@ -58,7 +58,7 @@ def grade(trajectory: Trajectory, play: Play) -> Judgement:
     """Judge a trajectory by the rubric of its scenario.
 
     Raises:
-        UserError: the trajectory is of another scenario, or of another version of its content.
+        UserError: the trajectory is of another scenario.
     """
     if trajectory.scenario != play.id or trajectory.dataset != play.dataset.name:
         raise UserError(f"the trajectory is of '{trajectory.scenario}', not of '{play.id}'")

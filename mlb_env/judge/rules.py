@@ -459,20 +459,20 @@ def code_in(seen: Seen, values: Sequence[str]) -> Finding:
     return partly(0.5 if given and any(v.split(".")[0] == given for v in values) else 0, f"code {given or 'missing'}", seen.end)
 
 
-def _acts(seen: Seen) -> dict[str, int]:
-    """Acts proposed: code -> minute."""
-    done: dict[str, int] = {}
+def _acts(seen: Seen) -> dict[str, tuple[int, int]]:
+    """Acts proposed: code -> minute and turn."""
+    done: dict[str, tuple[int, int]] = {}
     for event in seen.events("propose_action"):
-        done.setdefault(event.arguments["act"], event.minute)
+        done.setdefault(event.arguments["act"], (event.minute, event.turn))
     for act in (seen.conclusion or {}).get("immediate_actions", ()):
-        done.setdefault(act, seen.trajectory.conclusion_minute or 0)
+        done.setdefault(act, (seen.trajectory.conclusion_minute or 0, seen.end))
     return done
 
 
 @rule
 def act_proposed(seen: Seen, act: str) -> Finding:
     acts = _acts(seen)
-    return met(seen.end) if act in acts else partly(0, f"'{act}' was not proposed")
+    return met(acts[act][1]) if act in acts else partly(0, f"'{act}' was not proposed")
 
 
 @rule
@@ -481,15 +481,16 @@ def act_in_time(seen: Seen, act: str, deadline: int | None) -> Finding:
     acts = _acts(seen)
     if act not in acts:
         return unmet(f"'{act}' was never proposed")
-    if deadline is not None and acts[act] > deadline:
-        return unmet(f"'{act}' proposed at minute {acts[act]}, due by {deadline}")
-    return met(seen.end)
+    minute, turn = acts[act]
+    if deadline is not None and minute > deadline:
+        return unmet(f"'{act}' proposed at minute {minute}, due by {deadline}", turn)
+    return met(turn)
 
 
 @rule
 def act_avoided(seen: Seen, act: str) -> Finding:
     acts = _acts(seen)
-    return unmet(f"'{act}' was proposed") if act in acts else met(seen.end)
+    return unmet(f"'{act}' was proposed", acts[act][1]) if act in acts else met(seen.end)
 
 
 # --- record -------------------------------------------------------------------------------------------------------------
