@@ -4,7 +4,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
-.PHONY: bench test lint lock clean
+.PHONY: bench test lint lock clean transcripts test-wheel
 bench: .venv/ok
 	$(RUN) mlb_env run
 
@@ -38,3 +38,12 @@ transcripts: .venv/ok
 	  for file in patients/*/*.yaml; do id=$$(sed -n 's/^id: *//p' $$file | head -1); \
 	    $(RUN) mlb_env replay .transcripts/$$lang madiagnosis-$$id.$$lang.0 --plain >docs/transcripts/$$id.$$lang.txt || exit 1; done; done
 	rm -rf .transcripts
+
+# The same tests once more, against the built wheel and away from the checkout.
+test-wheel: .venv/ok
+	rm -rf .wheel && mkdir -p .wheel/run
+	$(RUN) build -q --wheel --no-isolation --outdir .wheel .
+	.venv/bin/python -m zipfile -e .wheel/*.whl .wheel/site
+	cp -r tests pyproject.toml .wheel/run/
+	cd .wheel/run && PYTHONPATH=$(CURDIR)/.wheel/site ../../.venv/bin/python -m pytest -m "not wheel" --ignore tests/test_docs.py -k "not editable"
+	rm -rf .wheel

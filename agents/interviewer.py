@@ -27,7 +27,7 @@ ALARMING = {"chest_pain", "dyspnoea", "syncope", "visual_disturbance", "limb_wea
 ASK = {
     "MAKnowledge": ("ice_idea", "ice_concern", *FLAGS[:8], "drug", "allergy", "pregnancy", "tobacco"),
     "MAGuidance": ("onset", "site", "severity", "pregnancy", *FLAGS, "past_illness", "drug", "trauma", "cancer"),
-    "MAReport": ("report_reason", "onset", "drug", "drug_herbal", "pregnancy", "menstruation", "tobacco", "past_illness", "family",
+    "MAReport": ("identity", "report_document", "report_reason", "onset", "drug", "drug_herbal", "pregnancy", "menstruation", "tobacco", "past_illness", "family",
                  *FLAGS[:6]),
     "MAMedication": ("allergy", "drug", "drug_otc", "drug_herbal", "drug_topical", "pregnancy", "kidney_disease", "past_illness",
                      "alcohol", "drug_dose", "age_weight", *FLAGS[:4]),
@@ -55,6 +55,15 @@ PATTERNS: tuple[tuple[tuple[str, ...], dict[str, str], str, str, tuple[str, ...]
     (("胃", "上腹", "心口", "stomach", "epigastr", "tummy"), {"zh": "急性胃炎", "en": "Acute gastritis"}, "gastroenterology", "D4",
      ("ecg", "cbc", "abdominal_ultrasound"), ("chest_pain_sign", "vomiting_blood", "black_stool_sign")),
 )  # fmt: skip
+# What one more finding makes of a first thought: (first thought, heard) -> diagnosis, department, disposition, acts.
+SECOND_THOUGHTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str], str, str, tuple[str, ...]], ...] = (
+    ("Migraine", ("pregnancy",), (), {"zh": "子痫前期", "en": "Pre-eclampsia"}, "obstetric_emergency", "D2",
+     ("transfer_obstetrics", "call_senior")),
+    ("Acute gastritis", ("sweating", "dyspnoea", "syncope"), (), {"zh": "急性冠脉综合征", "en": "Acute coronary syndrome"}, "emergency", "D1",
+     ("activate_chest_pain_centre", "call_senior")),
+    ("Epistaxis", (), ("华法林", "warfarin"), {"zh": "华法林抗凝过度", "en": "Warfarin over-anticoagulation"}, "haematology", "D3",
+     ("repeat_inr",)),
+)  # fmt: skip
 ELSE = ({"zh": "待查", "en": "Undetermined"}, "general_practice", "D4", ("cbc",), ("fever_high", "not_improving"))
 MAYBE = {"zh": ("据我所知", "印象里", "好像", "记不", "想不起"), "en": ("that i know", "i don't think", "i'm aware", "remember")}
 
@@ -75,6 +84,7 @@ class Interviewer:
         self._texts: dict[str, str] = {}
         self._pending: list[str] = []
         self._opening = self._all = ""
+        self._acts: tuple[str, ...] = ()
         self._turn = 0
 
     def act(self, observation: Observation) -> Action:
@@ -92,8 +102,12 @@ class Interviewer:
             room = self._briefing.max_turns - 2 - self._turn
             size = 2 if len(self._plan) > room else 1
             self._pending, self._plan = self._plan[:size], self._plan[size:]
-            return say(" ".join(ask_for(t, self._lang) for t in self._pending), *self._look())
+            return say(" ".join(self._question(t) for t in self._pending), *self._look())
         return say(self._closing_words(), self._form(tool))
+
+    def _question(self, topic: str) -> str:
+        show = lexicon().acts["show_document"][self._lang][0] + ("，" if self._lang == "zh" else ": ")
+        return (show if topic == "report_document" else "") + ask_for(topic, self._lang)
 
     # --- listening --------------------------------------------------------------------------------------------------
 
@@ -123,6 +137,8 @@ class Interviewer:
         if self._turn != 2:
             return []
         calls = []
+        if "propose_test" in self._tools:
+            calls += [ToolCall.of("propose_test", name=t, body_part="-") for t in self._pattern()[3]]
         if "examine" in self._tools:
             calls += [ToolCall.of("examine", region=r) for r in ("vitals", "heart", "lungs", "abdomen", "neurological")]
         if "search_records" in self._tools and "verify_identity" not in self._tools:
@@ -132,6 +148,15 @@ class Interviewer:
     # --- concluding -------------------------------------------------------------------------------------------------
 
     def _pattern(self) -> tuple[dict[str, str], str, str, tuple[str, ...], tuple[str, ...]]:
+        diagnosis, department, calm, tests, signs = self._first_thought()
+        for first, topics, words, better, where, how_fast, acts in SECOND_THOUGHTS:
+            found = any(self._answers.get(t) == "present" for t in topics) or any(w in self._all.lower() for w in words)
+            if diagnosis["en"] == first and found:
+                self._acts = acts
+                return better, where, how_fast, tests, signs
+        return diagnosis, department, calm, tests, signs
+
+    def _first_thought(self) -> tuple[dict[str, str], str, str, tuple[str, ...], tuple[str, ...]]:
         for text in (self._opening.lower(), self._all.lower()):
             for words, *rest in PATTERNS:
                 if any(w in text for w in words):
@@ -148,12 +173,13 @@ class Interviewer:
             return ToolCall.of(tool, tests=[{"name": t, "body_part": "-", "rests_on": ["T0"]} for t in tests])
         if tool == "submit_diagnosis":
             return ToolCall.of(tool, primary={"name": diagnosis[self._lang]}, certainty="probable",
-                               grounds=[{"text": self._opening[:200], "rests_on": ["T0"]}])  # fmt: skip
+                               grounds=[{"text": self._opening[:200], "rests_on": ["T0"]}], immediate_actions=self._acts)  # fmt: skip
         if tool == "write_record":
             return ToolCall.of(tool, **self._note())
-        disposition = "D2" if alarms else calm
+        sure = calm in ("D1", "D2", "D3")
+        disposition = calm if sure else "D2" if alarms else calm
         return ToolCall.of(
-            tool, disposition=disposition, department="emergency" if alarms else department, return_signs=list(signs),
+            tool, disposition=disposition, department=department if sure or not alarms else "emergency", return_signs=list(signs),
             drugs=[{"name": n, "action": "check_first"} for n in self._drugs()],
             follow_up={"department": department, "window": disposition}, readings=self._readings(),
         )  # fmt: skip
@@ -166,9 +192,9 @@ class Interviewer:
         return [zh if self._lang == "zh" else en for zh, en in common.items() if (zh in heard if self._lang == "zh" else en in heard)]
 
     def _readings(self) -> list[dict[str, str]]:
-        """Every flagged line of a report table that was shown is called significant."""
-        rows = [line.strip("|").split("|") for line in self._all.splitlines() if line.startswith("|")]
-        return [{"item": r[0].strip(), "significance": "significant"} for r in rows if len(r) == 5 and r[4].strip() in ("H", "L", "HH", "LL")]
+        """Flagged lines of a report table that was shown: significant where far outside the range, else minor."""
+        rows = [[c.strip() for c in line.strip("|").split("|")] for line in self._all.splitlines() if line.startswith("|")]
+        return [{"item": r[0], "significance": weigh(r[1], r[3], r[4])} for r in rows if len(r) == 5 and r[4] in ("H", "L", "HH", "LL", "A")]
 
     def _note(self) -> dict[str, Any]:
         zh = self._lang == "zh"
@@ -202,6 +228,15 @@ class Interviewer:
             return json.dumps([{keys[0]: w, keys[1]: "", keys[2]: [], keys[3]: []} for w in longest], ensure_ascii=False)
         return json.dumps({k: (longest if not v and k in ("症状", "symptoms", "症状和体征", "symptom_or_sign") else []) for k, v in shape.items()},
                           ensure_ascii=False)  # fmt: skip
+
+
+def weigh(value: str, ref: str, flag: str) -> str:
+    """How much a flagged value seems to matter: by its distance from a range such as 3.5-5.5."""
+    bounds = re.match(r"([\d.]+)-([\d.]+)", ref)
+    if flag in ("HH", "LL") or not bounds:
+        return "significant"
+    low, high, number = float(bounds[1]), float(bounds[2]), float(value)
+    return "significant" if number > 1.3 * high or number < 0.8 * low else "minor"
 
 
 def overlap(a: str, b: str) -> float:

@@ -18,7 +18,7 @@ def briefing(play: Play, lang: Lang, max_turns: int) -> Briefing:
     if play.scenario and play.scenario.task_note:
         task += "\n" + play.scenario.task_note[lang]
     policy = dataset.policy[lang] if dataset.policy else ""
-    if dataset.role:
+    if dataset.role == "service_desk":
         policy += "\n" + (f"处置等级：{DISPOSITIONS.zh}" if lang == "zh" else f"Dispositions: {DISPOSITIONS.en}")
     return Briefing(
         task=task, policy=policy, tools=tuple(definition(name, lang) for name in dataset.tools), lang=lang,

@@ -476,15 +476,17 @@ def act_proposed(seen: Seen, act: str) -> Finding:
 
 
 @rule
-def act_in_time(seen: Seen, act: str, deadline: int | None) -> Finding:
-    """Safety form: proposed by the deadline (episode minutes)."""
-    acts = _acts(seen)
-    if act not in acts:
-        return unmet(f"'{act}' was never proposed")
-    minute, turn = acts[act]
-    if deadline is not None and minute > deadline:
-        return unmet(f"'{act}' proposed at minute {minute}, due by {deadline}", turn)
-    return met(turn)
+def any_act_in_time(seen: Seen, acts: dict[str, int | None]) -> Finding:
+    """Safety form: at least one of the urgent acts was proposed by its deadline (episode minutes; None: at any time)."""
+    done = _acts(seen)
+    late = []
+    for act, deadline in acts.items():
+        if act in done:
+            minute, turn = done[act]
+            if deadline is None or minute <= deadline:
+                return met(turn)
+            late.append(f"'{act}' at minute {minute}, due by {deadline}")
+    return unmet("; ".join(late) or f"none of {', '.join(acts)} was proposed")
 
 
 @rule
