@@ -54,7 +54,8 @@ class Oracle:
     def _interactive(self, case: PatientCase, observation: Observation) -> Action:
         if self._stage == 0:
             self._stage = 1
-            return say(self._ask(2), *self._first_calls(case))
+            speech = self._ask(2) or lexicon().acts["open"][self._lang][0]  # a case may ask for nothing in particular
+            return say(speech, *self._first_calls(case))
         if self._stage == 1:
             speech = self._ask(2)
             if speech:
@@ -275,7 +276,7 @@ def _record(case: PatientCase, lang: Lang) -> ToolCall:
     unit = {"year": ("岁", " years"), "month": ("个月", " months"), "day": ("天", " days")}[case.person.age.unit]
     chief = next((a.text[lang] for a in case.record.atoms if a.field == "chief_complaint"), case.mind.reason_for_visit[lang])
     note: dict[str, Any] = {
-        "sex": {"female": ("女", "female"), "male": ("男", "male")}[case.person.sex_at_birth][lang == "en"],
+        "sex": {"female": ("女", "female"), "male": ("男", "male"), None: ("不详", "unknown")}[case.person.sex_at_birth][lang == "en"],
         "age": f"{case.person.age.value}{unit[lang == 'en']}", "chief_complaint": chief[:24] if lang == "zh" else chief,
         "present_illness": [], "past_history": [], "personal_history": [], "marital_history": [], "family_history": [],
     }  # fmt: skip

@@ -47,7 +47,7 @@ def _depth(case: PatientCase) -> Iterator[str]:
     """What the schema leaves open so that imported cases load, and a case of full depth must have."""
     p, t, c = case.person, case.truth, case.complaint
     single = {
-        "person.marital": p.marital, "person.occupation": p.occupation, "person.education": p.education,
+        "person.sex_at_birth": p.sex_at_birth, "person.marital": p.marital, "person.occupation": p.occupation, "person.education": p.education,
         "person.residence": p.residence, "person.insurance": p.insurance, "person.capacity": p.capacity,
         "person.consent": p.consent, "person.identity": p.identity, "mind.attitude": case.mind.attitude,
         "truth.max_certainty": t.max_certainty, "truth.urgency": t.urgency, "truth.departments": t.departments,

@@ -183,19 +183,19 @@ def _reveals(names: tuple[str, ...]) -> re.Pattern[str]:
 
 def _person(id_: str, demographics: str, osce: dict[str, Any], tally: Tally) -> Person:
     age, born = _age(demographics)
-    sex, stated = _sex(demographics, osce)
-    if not stated:
-        tally.note(f"{id_}: the source does not state the sex; recorded as female, gender 'not stated'")
+    sex = _sex(demographics, osce)
+    if sex is None:
+        tally.note(f"{id_}: the source does not state the sex; it stays open")
     child = age.unit != "year" or age.value < 14
     weeks = re.search(r"(\d+) weeks['’]? (?:of )?gestation", demographics) if not child and sex == "female" else None
     expecting = bool(weeks or re.search(r"pregnan|gravid", demographics)) and sex == "female" and not child
-    fertile = sex == "female" and age.unit == "year" and 12 <= age.value <= 55
+    fertile = sex != "male" and age.unit == "year" and 12 <= age.value <= 55
     status: Literal["yes", "unknown", "not_applicable"] = "yes" if expecting else "unknown" if fertile else "not_applicable"
     kind: Literal["parent", "self"] = "parent" if child else "self"
     evidence = demographics if expecting else ""
     pregnant = Pregnancy(status=status, weeks=int(weeks.group(1)) if weeks else None, evidence=evidence)
     return Person(
-        name=L(en=f"Patient {id_.rsplit('-', 1)[-1]}"), sex_at_birth=sex, gender=None if stated else "not stated", age=age,
+        name=L(en=f"Patient {id_.rsplit('-', 1)[-1]}"), sex_at_birth=sex, age=age,
         birth_date=born.isoformat(), pregnant=pregnant, informant=Informant(kind=kind, relation=L(en=kind), reliability="good"),
     )  # fmt: skip
 
@@ -231,11 +231,13 @@ def _age(text: str) -> tuple[Age, date]:
     return Age(value=days, unit="day"), START - timedelta(days=days)
 
 
-def _sex(demographics: str, osce: dict[str, Any]) -> tuple[Literal["female", "male"], bool]:
-    """The sex, and whether the source states it: in the demographics, else in the objective."""
+def _sex(demographics: str, osce: dict[str, Any]) -> Literal["female", "male"] | None:
+    """The sex, where the source states it: in the demographics, else in the objective."""
     found = SEXED.findall(demographics)
     if not found:  # the objective may name the mother or another adult: only one sex, and no "woman" or "man", counts
         found = [w for w in SEXED.findall(str(osce.get("Objective_for_Doctor") or "")) if w.lower() in OF_PATIENT]
         if len({w.lower() in MALE for w in found}) > 1:
             found = []
-    return ("male" if found[0].lower() in MALE else "female") if found else "female", bool(found)
+    if not found:
+        return None
+    return "male" if found[0].lower() in MALE else "female"

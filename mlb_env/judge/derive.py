@@ -462,7 +462,7 @@ def _record(play: Play, case: PatientCase) -> Iterator[Criterion]:
             if ids:
                 yield by_rule(f"R1:{field}", "process", NICE, f"问诊覆盖：{field}", f"Elicitation: {field}", "facts_disclosed",
                               facts=list(dict.fromkeys(ids)))  # fmt: skip
-    sex = {"female": ["女", "女性", "female", "F"], "male": ["男", "男性", "male", "M"]}[case.person.sex_at_birth]
+    sex = {"female": ["女", "女性", "female", "F"], "male": ["男", "男性", "male", "M"], None: ["不详", "unknown"]}[case.person.sex_at_birth]
     age, unit = case.person.age.value, case.person.age.unit
     words = {"year": ("岁", "years", "years old", "y"), "month": ("个月", "months", "months old", "月"),
              "day": ("天", "days", "days old", "日")}[unit]  # fmt: skip

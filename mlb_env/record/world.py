@@ -60,8 +60,8 @@ def build(case: PatientCase, lang: Lang) -> dict[str, Resource]:
     return {f"{r['resourceType']}/{r['id']}": r for r in resources}
 
 
-def _patient(id_: str, name: str, birth_date: str, sex: str) -> Resource:
-    return {"resourceType": "Patient", "id": id_, "name": [{"text": name}], "gender": sex, "birthDate": birth_date}
+def _patient(id_: str, name: str, birth_date: str, sex: str | None) -> Resource:
+    return {"resourceType": "Patient", "id": id_, "name": [{"text": name}], "gender": sex or "unknown", "birthDate": birth_date}
 
 
 def _report(case: PatientCase, report: Report, lang: Lang) -> list[Resource]:

@@ -109,7 +109,7 @@ class Decoy(Model):
 
 class Person(Model):
     name: L
-    sex_at_birth: Literal["female", "male"]
+    sex_at_birth: Literal["female", "male"] | None = None
     gender: str | None = None
     age: Age
     birth_date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
