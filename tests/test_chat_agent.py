@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from mlb_env.agent import AgentContext, load_agent
+from mlb_env.catalog.load import content_root
 from mlb_env.effects import AskHuman, Flow, ModelSettings, adrive, drive
 from mlb_env.errors import AgentFailed, UserError
 from mlb_env.llm.endpoint import ModelEdge
@@ -20,7 +20,6 @@ from mlb_env.spec.action import Action, Briefing, Message, Observation
 from mlb_env.spec.trajectory import Usage
 from tests.openai_server import OpenAIServer, calls, error, raw, text
 
-ROOT = Path(__file__).parents[1]
 TOOL = {
     "type": "function",
     "function": {
@@ -81,7 +80,7 @@ def play(request: pytest.FixtureRequest) -> Play:
 
 def agent(name: str, url: str | None = None, *, seed: int = 1, **settings: Any) -> Any:
     model = ModelSettings(model="m", base_url=url, retries=0, timeout_s=5, **settings) if url else None
-    return load_agent(name, content=ROOT)(AgentContext(name, "en", Random(seed), model=model))
+    return load_agent(name, content=content_root())(AgentContext(name, "en", Random(seed), model=model))
 
 
 # --- chat -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from mlb_env.catalog.load import Catalog, content_root
 
 ROOT = content_root()
+pytestmark = pytest.mark.checkout
 
 
 def mlb(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mlb_env.agent import AgentContext, load_agent
+from mlb_env.catalog.load import content_root
 from mlb_env.effects import ChatReply, Effect, ModelSettings, Reply
 from mlb_env.errors import AgentFailed, UserError
 from mlb_env.llm.endpoint import ModelEdge
@@ -53,7 +54,7 @@ def run(server: OpenAIServer, use: Callable[[Any], Awaitable[None]], seed: int =
     async def go() -> Any:
         async with ModelEdge() as edge:
             settings = ModelSettings(model="m", base_url=server.url, retries=0, timeout_s=5)
-            doctor: Any = load_agent("langgraph", content=ROOT)(
+            doctor: Any = load_agent("langgraph", content=content_root())(
                 AgentContext("langgraph", "en", Random(seed), model=settings, edge=edge)
             )
             doctor.reset(BRIEFING)
@@ -67,7 +68,7 @@ def exported() -> Callable[[], Any]:
     """The factory that langgraph.json names."""
     config = json.loads((ROOT / "langgraph.json").read_text(encoding="utf-8"))
     path, _, attribute = config["graphs"]["doctor"].partition(":")
-    factory: Callable[[], Any] = load_agent(str(ROOT / path), content=ROOT).__globals__[attribute]  # type: ignore[attr-defined]
+    factory: Callable[[], Any] = load_agent(str(ROOT / path), content=content_root()).__globals__[attribute]  # type: ignore[attr-defined]
     return factory
 
 
@@ -109,7 +110,7 @@ def test_it_sends_what_the_chat_agent_sends() -> None:
         run(graph_server, use)
     with OpenAIServer(*script) as chat_server, ModelEdge() as edge:
         settings = ModelSettings(model="m", base_url=chat_server.url, retries=0)
-        chat: Any = load_agent("chat", content=ROOT)(AgentContext("chat", "en", Random(1), model=settings))
+        chat: Any = load_agent("chat", content=content_root())(AgentContext("chat", "en", Random(1), model=settings))
         chat.reset(BRIEFING)
         for observation in observations:
             drive(chat.act(observation), edge)
@@ -169,7 +170,7 @@ def test_episodes_overlap() -> None:
                 return (ChatReply("ok"),)
 
         context = AgentContext("langgraph", "en", Random(1), model=ModelSettings(model="m"), edge=Slow())
-        doctors: list[Any] = [load_agent("langgraph", content=ROOT)(context) for _ in range(10)]
+        doctors: list[Any] = [load_agent("langgraph", content=content_root())(context) for _ in range(10)]
         for doctor in doctors:
             doctor.reset(BRIEFING)
         await asyncio.gather(*(doctor.act(saw("a")) for doctor in doctors))
@@ -181,6 +182,7 @@ def test_episodes_overlap() -> None:
 # --- the exported graph ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.checkout
 def test_the_exported_graph_runs_with_a_platforms_checkpointer(monkeypatch: pytest.MonkeyPatch) -> None:
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.types import Command
@@ -198,6 +200,7 @@ def test_the_exported_graph_runs_with_a_platforms_checkpointer(monkeypatch: pyte
     assert server.requests[1].body["messages"][-1] == {"role": "tool", "tool_call_id": "a1", "content": "done"}
 
 
+@pytest.mark.checkout
 def test_the_exported_graph_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="MLB_MODEL is not set"):
         exported()()

@@ -12,18 +12,17 @@ import asyncio
 import importlib.util
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from mlb_env.agent import AgentContext, load_agent
+from mlb_env.catalog.load import content_root
 from mlb_env.effects import ChatReply, ChatRequest, Failure, ModelSettings, drive
 from mlb_env.llm.endpoint import ModelEdge
 from mlb_env.spec.action import Action, Briefing, Message, Observation, ToolCall
 
-ROOT = Path(__file__).parents[1]
 GGUF = os.environ.get("MLB_GGUF", "")
 pytestmark = [
     pytest.mark.realserver,
@@ -93,7 +92,7 @@ def test_a_history_with_tool_calls_is_understood_even_if_the_arguments_were_cut(
 
 
 def test_the_chat_agent_plays_on(url: str) -> None:
-    doctor: Any = load_agent("chat", content=ROOT)(AgentContext("chat", "en", Random(1), model=settings(url)))
+    doctor: Any = load_agent("chat", content=content_root())(AgentContext("chat", "en", Random(1), model=settings(url)))
     doctor.reset(BRIEFING)
     with ModelEdge() as edge:
         first = drive(doctor.act(saw("It hurts.")), edge)
@@ -105,7 +104,7 @@ def test_the_langgraph_agent_plays_on(url: str) -> None:
     async def go() -> Any:
         async with ModelEdge() as edge:
             context = AgentContext("langgraph", "en", Random(1), model=settings(url), edge=edge)
-            doctor: Any = load_agent("langgraph", content=ROOT)(context)
+            doctor: Any = load_agent("langgraph", content=content_root())(context)
             doctor.reset(BRIEFING)
             first = await doctor.act(saw("It hurts."))
             await doctor.act(saw("Here.", *answers(first)))

@@ -42,6 +42,7 @@ def test_the_wheel_plays_without_the_checkout(tmp_path: Path) -> None:
     assert Path(where.stdout.strip()) == site / "mlb_env" / "_content"
 
 
+@pytest.mark.checkout
 def test_an_editable_install_reads_the_checkout_itself() -> None:
     package = Path(sys.modules["mlb_env"].__file__ or "").parent
     assert not (package.parent / "pyproject.toml").is_file() or not (package / "_content").exists()

@@ -173,6 +173,8 @@ def hear(text: str, cues: Matcher) -> Heard:
         question = True
         known = codes.topics()
         topics = [h.key for h in hits if not h.key.startswith("act:")]
+        if "family" in topics:  # "does high blood pressure run in the family?" is not about the person's own
+            topics = [t for t in topics if t not in known or known[t].parent != "past_illness"]
         attribute = any(known[t].group == "attribute" and t != "associated" for t in topics if t in known)
         for topic in topics:
             if attribute and topic in known and known[topic].group == "symptom" and "presence" not in named:
