@@ -35,8 +35,8 @@ transcripts: .venv/ok
 	rm -rf .transcripts docs/transcripts && mkdir -p docs/transcripts
 	for lang in zh en; do \
 	  $(RUN) mlb_env run --agent oracle --dataset MADiagnosis --lang $$lang --out .transcripts/$$lang >/dev/null && \
-	  for file in patients/*/*.yaml; do id=$$(sed -n 's/^id: *//p' $$file | head -1); \
-	    $(RUN) mlb_env replay .transcripts/$$lang madiagnosis-$$id.$$lang.0 --plain >docs/transcripts/$$id.$$lang.txt || exit 1; done; done
+	  for file in scenarios/SmartCare/MADiagnosis/*.yaml; do id=$$(sed -n 's/^id: *//p' $$file); \
+	    $(RUN) mlb_env replay .transcripts/$$lang $$id.$$lang.0 --plain >docs/transcripts/$$(basename $$file .yaml).$$lang.txt || exit 1; done; done
 	rm -rf .transcripts
 
 # The same tests once more, against the built wheel and away from the checkout.

@@ -84,6 +84,8 @@ class Oracle:
                 self._questions.pop(0)
                 continue
             if conditions & {"alone", "sensitive_question"} and not self._private:
+                if parts:
+                    break
                 self._private = True
                 acts = lexicon().acts
                 return f"{acts['private'][self._lang][0]}。{acts['normalising'][self._lang][0]}。" if zh else (

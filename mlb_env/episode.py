@@ -31,6 +31,8 @@ from .spec.forms import CLOSING
 from .spec.trajectory import StopReason, Trajectory, Usage
 from .toolbox import Toolbox
 
+MAX_CALLS = 160  # tool calls in one action; the test library, region list and act list fit in it
+
 
 class EpisodeOver(MlbError):
     """`step` was called after the end; call `reset` first."""
@@ -200,7 +202,11 @@ class Episode:
             zh = self.lang == "zh"
             self._add("user", action.error or ("请说话，或调用一个工具。" if zh else "Say something, or call a tool."), "system")
         closing = any(c.name in CLOSING for c in calls)
-        for call in calls:
+        if len(calls) > MAX_CALLS:
+            bad, zh = True, self.lang == "zh"
+            text = f"一次最多 {MAX_CALLS} 个工具调用，其余未执行。" if zh else f"At most {MAX_CALLS} tool calls in one action; the rest were not carried out."
+            self._add("user", text, "system")
+        for call in calls[:MAX_CALLS]:
             name, done = toolbox.call(call, turn=self.turn, minute=self.minute)
             cost += done.minutes
             bad = bad or done.refused == "malformed"

@@ -24,6 +24,7 @@ from .spec import forms
 from .spec.action import ToolCall
 from .spec.base import L, Lang, Model
 from .spec.case import Result, Test, Vitals
+from .spec.jsontext import BadJson, parse_json
 from .spec.scenario import Dataset
 from .spec.trajectory import ToolEvent
 
@@ -34,6 +35,9 @@ CHART_TYPES: dict[str, tuple[str, ...]] = {  # where a chart would hold a fact, 
     "vaccination": ("Immunization",),
     "history": ("Condition", "Procedure", "DocumentReference", "Encounter", "FamilyMemberHistory"),
 }
+
+
+MAX_WRONG_IDENTITY = 5
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Toolbox:
         self.conclusion: dict[str, Any] | None = None
         self.acts: list[str] = []  # codes of acts done, for the course
         self._identified = dataset.role != "service_desk"
+        self._wrong_identity = 0
         self._pending: list[Pending] = []
         self._labels: dict[str, str] = {}  # case id -> label shown
         self._turn = self._minute = 0
@@ -157,11 +162,15 @@ class Toolbox:
         person = self._world.case.person
         if person.identity is None:
             return self._error(self._say("此人没有可供核对的登记信息。", "There is nothing on file to check the identity against."))
+        if self._wrong_identity >= MAX_WRONG_IDENTITY:
+            text = "核对次数过多，已锁定，请转人工。", "Too many wrong tries; the check is locked. Hand over to a person."
+            return self._error(self._say(*text), refused="identity")
         names = {normalise(n) for n in (person.name.zh, person.name.en) if n}
         digits = re.sub(r"\D", "", form.phone_last4)
         if normalise(form.name) in names and digits == person.identity.phone_last4:
             self._identified = True
             return Done(self._say("身份核对通过，可以查看本人病历。", "Identity confirmed; the person's own chart can be opened."))
+        self._wrong_identity += 1
         return self._error(self._say("姓名或手机号后四位不符，请向对方核实。", "The name or the digits do not match; ask again."))
 
     def _guard(self) -> Done | None:
@@ -385,8 +394,8 @@ QUALITY = {
 def _read(call: ToolCall) -> tuple[Model | None, str]:
     """The validated arguments, or one sentence on what is wrong with them."""
     try:
-        data = json.loads(call.arguments) if call.arguments.strip() else {}
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = parse_json(call.arguments) if call.arguments.strip() else {}
+    except BadJson as error:
         return None, f"{call.name}: the arguments are not valid JSON ({error})"
     try:
         return forms.FORMS[call.name].model_validate(data), ""

@@ -254,7 +254,7 @@ def test_lists_are_readable_and_as_json(place: Path) -> None:
 
 
 def test_show_keeps_the_answer_key_back_unless_asked(place: Path) -> None:
-    for id_, secret in (("cmexam-001", '"answer"'), ("maguidance-inferior-stemi", "[outcome"), ("inferior-stemi", "primary:")):
+    for id_, secret in (("cmexam-001", '"answer"'), ("maguidance-p01", "[outcome"), ("inferior-stemi", "primary:")):
         plain, gold = call("show", id_, cwd=place).stdout, call("show", id_, "--gold", cwd=place).stdout
         assert secret not in plain and secret in gold, id_
     assert "执业医师资格考试题" in call("show", "CMExam", "--lang", "zh", cwd=place).stdout

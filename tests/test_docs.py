@@ -57,7 +57,9 @@ def test_one_full_transcript_of_each_case_is_what_the_engine_plays_today(catalog
     """Renew with: make transcripts."""
     run = tmp_path / "run"
     assert mlb("run", "--agent", "oracle", "--dataset", "MADiagnosis", "--lang", lang, "--out", str(run)).returncode == 0
-    for case in catalog.cases:
-        shown = mlb("replay", str(run), f"madiagnosis-{case}.{lang}.0", "--plain").stdout
+    for play in catalog.plays["MADiagnosis"]:
+        assert play.case is not None
+        case = play.case.id
+        shown = mlb("replay", str(run), f"{play.id}.{lang}.0", "--plain").stdout
         kept = (ROOT / "docs" / "transcripts" / f"{case}.{lang}.txt").read_text(encoding="utf-8")
         assert shown == kept, f"{case}: run make transcripts"

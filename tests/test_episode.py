@@ -35,14 +35,14 @@ def test_a_static_item_is_one_step(static: list[Play]) -> None:
 
 
 def test_speech_and_tools_go_in_one_action(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-inferior-stemi")
+    episode = started(interactive, "madiagnosis-p01")
     action = Action(content="When did this start?", tool_calls=(ToolCall.of("examine", region="vitals"),))
     seen = episode.step(action)
     assert [m.speaker for m in seen.messages][:2] == ["tool", "patient"] and "mmHg" in seen.messages[0].content
 
 
 def test_the_clock_moves_by_turns_examinations_and_waiting(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-nonspecific-back-pain")
+    episode = started(interactive, "madiagnosis-p06")
     cost = episode.play.case.course.time_cost  # type: ignore[union-attr]
     episode.step("Hello.")
     assert episode.minute == cost.turn
@@ -53,7 +53,7 @@ def test_the_clock_moves_by_turns_examinations_and_waiting(interactive: list[Pla
 
 
 def test_a_result_comes_after_its_delay_and_not_before(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-inferior-stemi")
+    episode = started(interactive, "madiagnosis-p01")
     test = next(t for t in episode.play.case.tests if t.code == "troponin")  # type: ignore[union-attr]
     first = episode.step(call("propose_test", name="hs-cTn"))
     assert "R1" in first.text and str(test.results[0].value) not in first.text
@@ -62,7 +62,7 @@ def test_a_result_comes_after_its_delay_and_not_before(interactive: list[Play]) 
 
 
 def test_the_course_worsens_without_the_right_act_and_not_with_it(interactive: list[Play]) -> None:
-    left, helped = (started(interactive, "madiagnosis-inferior-stemi") for _ in range(2))
+    left, helped = (started(interactive, "madiagnosis-p01") for _ in range(2))
     helped.step(call("propose_action", act="activate_chest_pain_centre"))
     for episode in (left, helped):
         for _ in range(3):
@@ -88,34 +88,34 @@ def test_the_course_worsens_without_the_right_act_and_not_with_it(interactive: l
     ],
 )
 def test_a_malformed_action_is_answered_with_what_to_mend_and_counted(interactive: list[Play], action: Action | str, words: str) -> None:
-    episode = started(interactive, "maguidance-inferior-stemi")
+    episode = started(interactive, "maguidance-p01")
     assert words in episode.step(action).text
     assert episode.malformed == 1 and not episode.over and episode.turn == 1
 
 
 def test_malformed_actions_do_not_go_on_for_ever(interactive: list[Play]) -> None:
-    episode = started(interactive, "maguidance-inferior-stemi")
+    episode = started(interactive, "maguidance-p01")
     while not episode.over:
         episode.step("")
     assert episode.truncated and episode.stop_reason == "max_malformed" and episode.turn == episode.play.budget.malformed + 1
 
 
 def test_turns_are_budgeted(interactive: list[Play]) -> None:
-    episode = started(interactive, "maguidance-inferior-stemi", max_turns=3)
+    episode = started(interactive, "maguidance-p01", max_turns=3)
     for _ in range(3):
         episode.step("再见，没有别的问题了。")
     assert episode.stop_reason == "max_turns" and episode.truncated
 
 
 def test_minutes_are_budgeted(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-nonspecific-back-pain")
+    episode = started(interactive, "madiagnosis-p06")
     episode.step(call("wait", minutes=240))
     episode.step(call("wait", minutes=240))
     assert episode.stop_reason == "max_minutes"
 
 
 def test_rights_go_by_role(interactive: list[Play]) -> None:
-    desk = started(interactive, "maguidance-inferior-stemi")
+    desk = started(interactive, "maguidance-p01")
     assert "does not have the tool draft_prescription" in desk.step(call("draft_prescription", drug="nitroglycerin")).text
     assert "identity" in desk.step(call("search_records", resource_type="Condition")).text
     identity = desk.play.case.person.identity  # type: ignore[union-attr]
@@ -131,7 +131,7 @@ def test_rights_go_by_role(interactive: list[Play]) -> None:
 
 
 def test_an_active_order_is_out_of_role_and_graded_as_harm(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-nonspecific-back-pain")
+    episode = started(interactive, "madiagnosis-p06")
     episode.step(call("draft_prescription", drug="ibuprofen", status="active"))
     episode.step(call("submit_diagnosis", primary={"name": "x"}, certainty="possible"))
     judgement = grade(episode.trajectory(), episode.play)
@@ -139,7 +139,7 @@ def test_an_active_order_is_out_of_role_and_graded_as_harm(interactive: list[Pla
 
 
 def test_another_patients_chart_is_never_returned(interactive: list[Play]) -> None:
-    episode = started(interactive, "madiagnosis-warfarin-interaction")
+    episode = started(interactive, "madiagnosis-p04")
     decoy = episode.play.case.person.decoys[0].id  # type: ignore[union-attr]
     for kind in ("Observation", "Condition", "MedicationStatement", "Patient"):
         for found in (m.content for m in episode.step(call("search_records", resource_type=kind)).messages if m.content.startswith("[")):
@@ -147,7 +147,7 @@ def test_another_patients_chart_is_never_returned(interactive: list[Play]) -> No
 
 
 def test_the_transcript_variant_gives_the_dialogue_and_takes_a_note(interactive: list[Play]) -> None:
-    episode = Episode(next(p for p in interactive if p.id == "marecord-warfarin-interaction-transcript"), lang="en")
+    episode = Episode(next(p for p in interactive if p.id == "marecord-p04-transcript"), lang="en")
     shown = episode.reset().text
     assert "Doctor:" in shown and "Patient:" in shown
     assert "note" in episode.step("And now?").text
@@ -164,4 +164,4 @@ def test_language_and_persona_have_to_exist(interactive: list[Play], static: lis
 
 def test_there_is_no_trajectory_before_the_end(interactive: list[Play]) -> None:
     with pytest.raises(MlbError):
-        started(interactive, "maguidance-inferior-stemi").trajectory()
+        started(interactive, "maguidance-p01").trajectory()

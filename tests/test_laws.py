@@ -121,7 +121,7 @@ def test_law_3_a_patient_never_says_what_is_not_in_the_ledger(interactive: list[
 
 
 def test_law_3_asked_again_a_fact_keeps_its_content(interactive: list[Play]) -> None:
-    play = next(p for p in interactive if p.id == "maguidance-inferior-stemi")
+    play = next(p for p in interactive if p.id == "maguidance-p01")
     episode = Episode(play, lang="zh", seed=3, max_turns=100)
     episode.reset()
     fact = next(f for f in play.case.facts if f.topic == "allergy")  # type: ignore[union-attr]
@@ -154,7 +154,7 @@ def test_law_4_what_was_not_examined_or_tested_is_unavailable(interactive: list[
 
 
 def test_law_5_each_episode_has_its_own_record_and_claims_do_not_count(interactive: list[Play]) -> None:
-    play = next(p for p in interactive if p.id == "maguidance-warfarin-interaction")
+    play = next(p for p in interactive if p.id == "maguidance-p04")
     assert play.case is not None
     slot = f"{fhir_id(play.case.course.slots[0].department)}-{play.case.course.slots[0].in_min[0]}"
     for _ in range(2):  # a second episode finds the slot free again
@@ -195,6 +195,14 @@ def test_law_6_the_briefing_is_the_same_for_every_case_of_a_dataset(interactive:
         if play.scenario and play.scenario.variant == "dialogue":
             by_dataset.setdefault(play.dataset.name, set()).add(Episode(play, lang="zh").briefing.model_dump_json())
     assert all(len(b) == 1 for b in by_dataset.values())
+
+
+def test_law_6_the_id_of_a_scenario_does_not_tell_what_the_patient_has(interactive: list[Play]) -> None:
+    """Environments and run folders show it."""
+    for play in interactive:
+        assert play.case is not None and play.scenario is not None
+        words = {w for w in f"{play.case.id}-{play.case.family}".split("-") if len(w) > 2}
+        assert not any(w in play.id for w in words), play.id
 
 
 def test_law_6_a_trajectory_does_not_say_who_played(interactive: list[Play]) -> None:

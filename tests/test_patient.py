@@ -91,7 +91,7 @@ def test_a_sensitive_fact_needs_privacy_and_framing(interactive: list[Play]) -> 
     ("zh", "这个牛顿第二定律怎么理解？", "unparsed"), ("en", "What is the capital of France?", "unparsed"),
 ])  # fmt: skip
 def test_what_the_case_does_not_hold_is_answered_honestly_and_logged(interactive: list[Play], lang: Lang, question: str, kind: str) -> None:
-    play = next(p for p in interactive if p.id == "maguidance-viral-gastroenteritis")
+    play = next(p for p in interactive if p.id == "maguidance-p03")
     episode = Episode(play, lang=lang, persona="plain")
     episode.reset()
     episode.step(question)
@@ -110,7 +110,7 @@ def test_critical_topics_are_never_defaults(interactive: list[Play]) -> None:
 
 
 def test_several_questions_are_answered_up_to_a_limit(interactive: list[Play]) -> None:
-    play = next(p for p in interactive if p.id == "maguidance-nonspecific-back-pain")
+    play = next(p for p in interactive if p.id == "maguidance-p06")
     episode = Episode(play, lang="zh", persona="terse")
     episode.reset()
     episode.step("".join(ask_for(t, "zh") for t in ("allergy", "tobacco", "alcohol", "surgery")))
@@ -136,7 +136,7 @@ def test_family_history_is_not_the_persons_own(interactive: list[Play]) -> None:
 
 
 def test_patients_understand_both_languages_and_answer_in_the_scenarios(interactive: list[Play]) -> None:
-    play = next(p for p in interactive if p.id == "maguidance-nonspecific-back-pain")
+    play = next(p for p in interactive if p.id == "maguidance-p06")
     fact = next(f for f in play.case.facts if f.topic == "tobacco")  # type: ignore[union-attr]
     episode = Episode(play, lang="zh", persona="terse")
     episode.reset()
@@ -144,7 +144,7 @@ def test_patients_understand_both_languages_and_answer_in_the_scenarios(interact
 
 
 def test_asked_to_say_it_back_the_wrong_answer_comes_first(interactive: list[Play]) -> None:
-    play = next(p for p in interactive if p.id == "maknowledge-nonspecific-back-pain")
+    play = next(p for p in interactive if p.id == "maknowledge-p06")
     teach = play.case.education.teach_back  # type: ignore[union-attr]
     episode = Episode(play, lang="en", persona="plain")
     episode.reset()

@@ -23,7 +23,7 @@ from mlb_env.spec.forms import CLOSING, FORMS
 from mlb_env.spec.trajectory import Trajectory
 from mlb_env.tools import definition
 
-DIAGNOSIS = "madiagnosis-inferior-stemi"
+DIAGNOSIS = "madiagnosis-p01"
 _loaded = functools.lru_cache(maxsize=None)(load.open_catalog)  # the real content, read once for all tests of this file
 
 

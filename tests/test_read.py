@@ -77,7 +77,7 @@ def test_a_folder_of_the_environment_variable_is_added(tmp_path: Path, monkeypat
 
 
 def test_unknown_names_are_refused_with_what_there_is(catalog: Catalog) -> None:
-    with pytest.raises(UserError, match="no dataset 'Nope'.*CMExam"):
+    with pytest.raises(UserError, match=r"no dataset 'Nope'.*CMExam"):
         catalog.select(dataset=["Nope"])
     with pytest.raises(UserError, match="no scenario 'nope'"):
         catalog.select(scenario=["nope"])

@@ -7,13 +7,13 @@ holds the other); for events, subject and status right. Names are compared after
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..codes.names import normalise
 from ..spec.base import Lang
+from ..spec.jsontext import BadJson, parse_json
 from ..spec.rubric import Counts
 from .rules import rule
 from .seen import Finding, Seen, partly
@@ -40,12 +40,12 @@ def read_letters(text: str, options: int) -> frozenset[str] | None:
     fenced = _FENCE.match(text)
     text = fenced.group(1).strip() if fenced else text
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if isinstance(data, dict) and set(data) & {"answer", "答案"}:
             value = data.get("answer", data.get("答案"))
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    except (json.JSONDecodeError, RecursionError):
-        pass  # not JSON: read as text below
+    except BadJson:
+        data = None  # not JSON: read as text
     allowed = {chr(65 + i) for i in range(options)}
     whole = _letter_set(text, allowed)
     if whole is not None:
@@ -81,13 +81,14 @@ def read_json(text: str) -> Any:
     text = text.strip()
     fenced = _FENCE.match(text)
     try:
-        return json.loads(fenced.group(1) if fenced else text)
-    except (json.JSONDecodeError, RecursionError):
+        return parse_json(fenced.group(1) if fenced else text)
+    except BadJson:
         return None
 
 
 def _strings(value: Any) -> list[str]:
-    return [v for v in value if isinstance(v, str) and v.strip()] if isinstance(value, list) else []
+    """The strings of a list that hold more than punctuation."""
+    return [v for v in value if isinstance(v, str) and normalise(v)] if isinstance(value, list) else []
 
 
 def items_of(form: str, data: Any, keys: Mapping[str, str], values: Mapping[str, str]) -> set[tuple[Hashable, ...]]:
@@ -108,14 +109,15 @@ def items_of(form: str, data: Any, keys: Mapping[str, str], values: Mapping[str,
     elif form == "terms" and isinstance(data, dict):
         made |= {("term", n(s)) for s in _strings(data.get(keys["terms"]))}
     elif form == "relations" and isinstance(data, dict):
-        for r in data.get(keys["relations"]) or []:
+        rows = data.get(keys["relations"])
+        for r in rows if isinstance(rows, list) else []:
             parts = _strings([r.get(keys[k]) for k in ("relation", "head", "tail")]) if isinstance(r, dict) else []
             if len(parts) == 3:
                 made.add((back.get(n(parts[0]), n(parts[0])), n(parts[1]), n(parts[2])))
     elif form == "events" and isinstance(data, list):
         for e in data:
             subject = e.get(keys["subject"]) if isinstance(e, dict) else None
-            if isinstance(subject, str) and subject.strip():
+            if isinstance(subject, str) and normalise(subject):
                 status = str(e.get(keys["status"]) or "")
                 made.add((back.get(n(status), n(status)), n(subject),
                           frozenset(n(s) for s in _strings(e.get(keys["descriptors"]))),
@@ -154,7 +156,13 @@ def _near(a: tuple[Hashable, ...], b: tuple[Hashable, ...], form: str) -> bool:
         return False
     if form == "events":
         return a[1] == b[1]
-    return all(str(x) in str(y) or str(y) in str(x) for x, y in zip(a[1:], b[1:], strict=True))
+    return all(_overlap(str(x), str(y)) for x, y in zip(a[1:], b[1:], strict=True))
+
+
+def _overlap(x: str, y: str) -> bool:
+    """One holds the other, and is at least half as long: single characters overlap with nothing but themselves."""
+    short, long = sorted((x, y), key=len)
+    return short in long and 2 * len(short) >= len(long)
 
 
 def f1(tp: float, fp: float, fn: float) -> float:

@@ -33,8 +33,8 @@ def _void(seen: Seen, rubric: Rubric) -> str:
         return ""
     if rubric.patient_facing and not seen.spoke:
         return "the patient was told nothing"
-    looked = bool(seen.refs) or any(e.turn > 0 for e in seen.trajectory.ledger)
-    return "concluded without having asked, examined or read anything" if rubric.must_look and not looked else ""
+    learned = any(e.turn > 0 for e in seen.trajectory.ledger)
+    return "concluded without having learned anything from the patient or the chart" if rubric.must_look and not learned else ""
 
 
 def _verdict(criterion: Criterion, seen: Seen, void: str, failure: str) -> Verdict:

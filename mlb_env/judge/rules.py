@@ -142,10 +142,12 @@ def flags_asked(seen: Seen, facts: Sequence[str], calm: Sequence[str]) -> Findin
 
 @rule
 def not_over_triaged(seen: Seen, acceptable: Sequence[str]) -> Finding:
-    """Over-triage by one step is free; by two or more it costs, once for each step beyond one."""
+    """Over-triage by one step is free; by two or more it costs, once for each step beyond one. A false alarm along the way
+    (escalate) counts like a disposition."""
     if seen.conclusion is None:
         return not_applicable(NO_CONCLUSION)
-    value = ORDER.index(seen.conclusion["disposition"])
+    said = [seen.conclusion["disposition"], *(e.arguments["disposition"] for e in seen.events("escalate"))]
+    value = min(ORDER.index(d) for d in said)
     highest = min(ORDER.index(a) for a in acceptable)
     steps = highest - value
     return unmet(f"over-triage by {steps} steps", seen.end, times=steps - 1) if steps >= 2 else met(seen.end)
@@ -341,6 +343,34 @@ def test_avoided(seen: Seen, code: str, names: dict[str, str]) -> Finding:
     return unmet(f"proposed: {code}", seen.end) if code in _proposed(seen, names) else met(seen.end)
 
 
+def _ordered(seen: Seen) -> dict[str, int]:
+    """Codes of tests proposed along the way -> turn."""
+    made = [c for c in seen.trajectory.record_changes if c.reference.startswith("ServiceRequest/") and c.after]
+    return {c.after["code"]["coding"][0]["code"]: c.turn for c in made if c.after}
+
+
+@rule
+def order_avoided(seen: Seen, code: str) -> Finding:
+    """A test that harms was not proposed along the way."""
+    ordered = _ordered(seen)
+    return unmet(f"proposed: {code}", ordered[code]) if code in ordered else met()
+
+
+@rule
+def few_needless_orders(seen: Seen, needless: Sequence[str], allowed: int) -> Finding:
+    """Each needless test proposed along the way beyond `allowed` costs."""
+    bad = {c: t for c, t in _ordered(seen).items() if c in needless}
+    times = len(bad) - allowed
+    return unmet(f"needless: {', '.join(sorted(bad))}", *bad.values(), times=times) if times > 0 else met()
+
+
+@rule
+def draft_avoided(seen: Seen, names: Sequence[str]) -> Finding:
+    """A drug that harms in this case was not drafted (names compared whole, without the dose)."""
+    drafts = [e for e in seen.events("draft_prescription") if same_name(str(e.arguments["drug"]), names)]
+    return unmet(f"drafted: {drafts[0].arguments['drug']}", *(e.turn for e in drafts)) if drafts else met()
+
+
 @rule
 def no_over_testing(seen: Seen, needless: Sequence[str], listed: int, names: dict[str, str]) -> Finding:
     """Each needless test beyond one costs; so does each test beyond twice the number the case has use for, plus three."""
@@ -371,16 +401,22 @@ def order_kept(seen: Seen, first: str, then: str, relation: str, names: dict[str
 
 
 @rule
-def none_proposed(seen: Seen, tolerated: Sequence[str], look: Sequence[str], names: dict[str, str]) -> Finding:
-    """No further test is needed: an empty list earns all, half where none of the key findings `look` was examined; a list of
-    tolerated tests only earns half too."""
+def none_proposed(
+    seen: Seen, tolerated: Sequence[str], ask: Sequence[str], look: Sequence[str], names: dict[str, str]
+) -> Finding:
+    """No further test is needed: an empty list earns all where at least half of the key history `ask` and half of the key
+    findings `look` were obtained, half where one of the two was, and nothing on no grounds; a list of tolerated tests only
+    earns half of that."""
     if seen.conclusion is None:
         return partly(0, NO_CONCLUSION)
+    asked = 2 * sum(f in seen.facts for f in ask) >= len(ask)
+    looked = 2 * sum(r in seen.refs for r in look) >= len(look)
+    grounds = (asked + looked) / 2
+    reason = "" if grounds == 1 else "without the key " + ("findings" if asked else "history" if looked else "history and findings")
     proposed = set(_proposed(seen, names))
     if not proposed:
-        looked = not look or bool(set(look) & set(seen.refs))
-        return met(seen.end) if looked else partly(0.5, "no key finding was examined first", seen.end)
-    return partly(0.5 if proposed <= set(tolerated) else 0, f"proposed: {', '.join(sorted(map(str, proposed)))}", seen.end)
+        return partly(grounds, reason, seen.end)
+    return partly(grounds / 2 if proposed <= set(tolerated) else 0, f"proposed: {', '.join(sorted(map(str, proposed)))}", seen.end)
 
 
 @rule

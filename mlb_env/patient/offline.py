@@ -122,16 +122,16 @@ class OfflinePatient:
             fact = self._world.facts[key[5:]]
             return self._tell([fact], fact.topic, turn, minute)
         own = [f for f in self._world.by_topic.get(key, ()) if f.disclosure.condition not in ("chart_only",)]
-        said = self._tell(own, key, turn, minute) if own else ""
         below = [
             f
             for child in self._world.children.get(key, ())
             for f in self._world.by_topic.get(child, ())
             if f.polarity == "present" and f.disclosure.condition in SPOKEN_ON_TOPIC and f.id not in self._ledger
         ]
-        if below and (more := self._tell(below[:2], key, turn, minute)):
-            said = more if not said or own[0].polarity == "absent" else self._join(said, more)
-        if not own and not said:
+        said = self._tell(own, key, turn, minute) if own else ""
+        if below:
+            said = self._join(said, self._tell(below[:2], key, turn, minute))
+        if not own and not below:
             return self._unwritten(key, turn)
         near = self._volunteer(key, turn, minute) if said else ""
         return self._join(said, near)
@@ -247,33 +247,32 @@ class OfflinePatient:
     # --- other things a patient does --------------------------------------------------------------------------------
 
     def _show(self, asks: tuple[str, ...], turn: int, minute: int) -> str:
-        """Show what was asked for: the report, the medicine boxes."""
+        """Show what was asked for by name: the report, or the medicine boxes. "Show me everything" names nothing."""
         case = self._world.case
         parts: list[str] = []
-        report = case.report
-        if report and (shown := self._world.facts.get(report.shown_by)) and "medicine_box" not in asks:
-            self._ledger.disclose(shown, turn=turn, minute=minute, route="document", condition="document")
-            parts.append(report_table(case, report, self._lang))
-            self._event("document", turn, minute, "report")
-        for topic in ("medicine_box",) if "medicine_box" in asks else ("report_document",) if report else ():
-            for fact in self._world.by_topic.get(topic, ()):
+        if "report_document" in asks and case.report:
+            shown = [self._world.facts[case.report.shown_by], *self._world.by_topic.get("report_document", ())]
+            for fact in shown:
                 self._ledger.disclose(fact, turn=turn, minute=minute, route="document", condition="document")
-        documents = [
-            f
-            for f in case.facts
-            if "document" in (f.disclosure.condition, *f.disclosure.also) and not (report and f.id == report.shown_by)
-        ]
-        boxes = [f for f in documents if codes.topics()[f.topic].field == "past_history" or f.topic == "contraceptive"]
-        wanted = boxes if "medicine_box" in asks else [] if report and "report_document" in asks else documents
+                self._said.setdefault(fact.id, 0)
+            parts.append(report_table(case, case.report, self._lang))
+            self._event("document", turn, minute, "report")
+        known = codes.topics()
+        documents = [f for f in case.facts if "document" in (f.disclosure.condition, *f.disclosure.also)]
+        boxes = [f for f in documents if known[f.topic].group == "critical" or f.topic in ("medicine_box", "drug_dose")]
+        boxes += [f for f in self._world.by_topic.get("medicine_box", ()) if f not in boxes]
+        papers = [f for f in documents if f not in boxes and not (case.report and f.id == case.report.shown_by)]
         told = []
-        for fact in wanted:
+        for fact in [*(boxes if "medicine_box" in asks else ()), *(papers if "report_document" in asks else ())]:
+            if fact.topic == "report_document" and case.report:
+                continue  # the table was shown
             fixes = self._ledger.state(fact.id) == "told" and bool({"document", "photo"} & set(fact.correct_by))
             self._ledger.disclose(fact, turn=turn, minute=minute, route="document", condition="document", corrected=fixes)
             told.append(self._word(fact) if fact.told[self._lang] else fact.truth[self._lang])
         if told:
-            parts.append(self._phrase("shows", items=("" if self._lang == "zh" else " ").join(told)))
+            parts.append(self._phrase("shows", items=self._join(*told)))
             self._event("document", turn, minute, "medicine_box" if "medicine_box" in asks else "documents")
-        return "\n".join(parts)
+        return "\n".join(parts) or self._phrase("show_what")
 
     def _teach_back(self, turn: int, minute: int) -> str:
         education = self._world.case.education

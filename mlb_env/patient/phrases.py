@@ -46,6 +46,10 @@ PHRASES: dict[str, LL] = {
         zh=("好的，他们先出去了，现在就我一个人。", "行，我让他们先到外面等一下。"),
         en=("All right, they've stepped out. It's just me now.", "Okay, I've asked them to wait outside."),
     ),
+    "show_what": LL(
+        zh=("您要看什么？检查报告，还是药盒？", "您想让我拿什么给您看呢？"),
+        en=("Show you what exactly, a report or my medicine boxes?", "What would you like me to show you?"),
+    ),
     "shows": LL(
         zh=("我拿给您看。{items}", "东西在这儿，我照着跟您说。{items}"),
         en=("Here, let me show you. {items}", "I have it here, let me go through it. {items}"),

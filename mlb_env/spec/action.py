@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from .base import Lang, Model
+from .jsontext import BadJson, clean, parse_json
 
 
 class ToolCall(Model):
@@ -20,7 +21,12 @@ class ToolCall(Model):
     @field_validator("arguments", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+    @field_validator("name", "id", mode="before")
+    @classmethod
+    def _writable(cls, value: Any) -> Any:
+        return clean(value) if isinstance(value, str) else value
 
     @classmethod
     def of(cls, tool: str, /, **arguments: Any) -> ToolCall:
@@ -35,6 +41,11 @@ class Action(Model):
     tool_calls: tuple[ToolCall, ...] = ()
     error: str = ""
 
+    @field_validator("content", "error", mode="before")
+    @classmethod
+    def _writable(cls, value: Any) -> Any:
+        return clean(value) if isinstance(value, str) else value
+
     @classmethod
     def from_text(cls, text: str) -> Action:
         """Plain speech, or a JSON object `{"content": ..., "tool_calls": [{"name": ..., "arguments": {...}}]}`.
@@ -46,8 +57,8 @@ class Action(Model):
         if not ((stripped.startswith("{") and '"tool_calls"' in stripped) or stripped.startswith('{"content"')):
             return cls(content=text)
         try:
-            data = json.loads(stripped)
-        except (json.JSONDecodeError, RecursionError) as error:
+            data = parse_json(stripped)
+        except BadJson as error:
             return cls(content="", error=f"the action is not valid JSON: {error}")
         if not isinstance(data, dict) or not set(data) <= {"content", "tool_calls"}:
             return cls(content=text)
@@ -70,10 +81,10 @@ class Action(Model):
         calls = []
         for call in self.tool_calls:
             try:
-                arguments = json.loads(call.arguments)
+                arguments = parse_json(call.arguments)
                 if json.dumps(arguments, ensure_ascii=False) != call.arguments:
                     arguments = call.arguments  # keep the text as it came
-            except (json.JSONDecodeError, RecursionError):
+            except BadJson:
                 arguments = call.arguments
             calls.append({"name": call.name, "arguments": arguments} | ({"id": call.id} if call.id else {}))
         return json.dumps({"content": self.content, "tool_calls": calls}, ensure_ascii=False)
@@ -82,8 +93,11 @@ class Action(Model):
     def from_message(cls, message: dict[str, Any]) -> Action:
         """From an OpenAI assistant message."""
         calls = message.get("tool_calls") or ()
+        content = message.get("content") or ""
+        if isinstance(content, list):  # OpenAI's list of parts: the text parts are what was said
+            content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
         return cls(
-            content=message.get("content") or "",
+            content=content,
             tool_calls=tuple(
                 ToolCall(name=c["function"]["name"], arguments=c["function"]["arguments"], id=c.get("id") or "") for c in calls
             ),

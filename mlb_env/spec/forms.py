@@ -81,8 +81,8 @@ class FlagDiscrepancy(Model):
 class DrugPoint(Model):
     name: Name
     action: DrugAction
-    mg_per_dose: Annotated[float, Field(ge=0)] | None = None
-    mg_per_day: Annotated[float, Field(ge=0)] | None = None
+    mg_per_dose: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    mg_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class Reading(Model):

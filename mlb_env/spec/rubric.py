@@ -44,8 +44,8 @@ class Criterion(Model):
 
 class Rubric(Model):
     """The criteria of one scenario. An outcome counts only where the conclusion was come by in the way the task asks for:
-    `patient_facing`: the patient was told anything at all; `must_look`: the agent obtained at least one fact, finding or
-    result itself (a conclusion out of nowhere is not clinical work, however right).
+    `patient_facing`: the patient was told anything at all; `must_look`: the agent learned at least one fact after the opening
+    (a conclusion out of nowhere is not clinical work, however right).
     """
 
     criteria: tuple[Criterion, ...]
