@@ -77,15 +77,23 @@ def load_agent(spec: str, *, content: Path) -> AgentFactory:
         return _factory(_from_file(content / "agents" / f"{NAMES[spec]}.py"), "make", spec)
     if spec.endswith(".py"):
         path = Path(spec)
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise UserError(f"agent '{spec[:60]}...' cannot be read ({error.strerror})") from None
+        if not found:
             raise UserError(f"agent '{spec}': no such file")
         return _factory(_from_file(path), "make", spec)
     if ":" in spec:
         module, _, attribute = spec.partition(":")
+        if not module or module.startswith(".") or not attribute:
+            raise UserError(f"agent '{spec}': give module:attribute, for example my_package.agents:make")
         try:
             return _factory(importlib.import_module(module), attribute, spec)
         except ImportError as error:
             raise UserError(f"agent '{spec}': the module '{module}' cannot be imported ({error})") from None
+        except (Exception, SystemExit) as error:  # whatever a user's module does when it is loaded
+            raise UserError(f"agent '{spec}' cannot be loaded: {type(error).__name__}: {error}") from error
     known = ", ".join(NAMES)
     raise UserError(f"agent '{spec}' is not known; give one of {known}, a path ending in .py, or module:attribute")
 
@@ -110,7 +118,7 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file does when it is loaded
+    except (Exception, SystemExit) as error:  # whatever a user's file does when it is loaded
         del sys.modules[name]
         raise UserError(f"agent '{path}' cannot be loaded: {type(error).__name__}: {error}") from error
     return module

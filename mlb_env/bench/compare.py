@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..spec.base import Model
 from ..spec.rubric import Judgement
 from .stats import Interval, Tally, ci95, holm, sign_flip
-from .store import RunHeader, read_header, read_judgements, read_summary
+from .store import TRAJECTORIES, VERDICTS, RunHeader, read_header, read_judgements, read_summary, read_trajectories
 
 
 class Difference(Model):
@@ -68,7 +68,7 @@ def compare(a: Path, b: Path) -> Comparison:
         read_summary(folder)
         headers.append(read_header(folder))
     _comparable(a, b, *headers)
-    mine, theirs = ({j.episode: j for j in read_judgements(folder)} for folder in (a, b))
+    mine, theirs = (_judgements(folder, header) for folder, header in zip((a, b), headers, strict=True))
     pairs, unscored = _pairs(mine, theirs)
     if not pairs:
         raise UserError(f"'{a}' and '{b}' have no episode in common that both have a score for")
@@ -83,6 +83,19 @@ def compare(a: Path, b: Path) -> Comparison:
         datasets={n: d.model_copy(update={"p_holm": round(p, 6)}) for (n, d), p in zip(datasets.items(), corrected, strict=True)},
         only_a=len(mine.keys() - theirs.keys()), only_b=len(theirs.keys() - mine.keys()), unscored=unscored,
     )  # fmt: skip
+
+
+def _judgements(folder: Path, header: RunHeader) -> dict[str, Judgement]:
+    """The judgements of a run by episode; what is compared must be the whole run."""
+    played = [t.episode for t in read_trajectories(folder)]
+    judged = {j.episode: j for j in read_judgements(folder)}
+    if len(played) != header.episodes:
+        raise UserError(f"'{folder}/{TRAJECTORIES}' holds {len(played)} episodes, but the run had {header.episodes}; "
+                        "the file is damaged, play the run again")  # fmt: skip
+    if played != [*judged]:
+        raise UserError(f"'{folder}/{VERDICTS}' is not of the episodes that were played; "
+                        f"`mlb grade {folder} --write` makes it again")  # fmt: skip
+    return judged
 
 
 def _comparable(a: Path, b: Path, one: RunHeader, other: RunHeader) -> None:

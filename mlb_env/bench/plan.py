@@ -173,7 +173,7 @@ def _try_out(plan: Plan, edge: Edge) -> None:
         agent = plan.agent(plan.jobs[0], edge)
     except MlbError:
         raise
-    except Exception as error:  # whatever a user's file does
+    except (Exception, SystemExit) as error:  # whatever a user's file does
         raise UserError(f"agent '{name}' cannot be made: {describe(error)}") from error
     for method in ("reset", "act"):
         if not callable(getattr(agent, method, None)):

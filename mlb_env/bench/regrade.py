@@ -11,14 +11,15 @@ from ..errors import UserError
 from ..judge.grade import grade
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
-from .store import RunHeader, copy_run, read_header, read_judgements, read_trajectories, rewrite_judgements
+from .store import RunHeader, copy_run, has_judgements, read_header, read_played, read_verdicts, rewrite_judgements
 from .summary import Row, Summary, summarise
 
 
 @dataclass(frozen=True)
 class Regraded:
     """New judgements of a run. `changed`: episodes whose judgement differs. `content_changed`: datasets whose files are
-    others now than when the run was played. `header`: as a folder with these judgements would have it."""
+    others now than when the run was played. `header`: as a folder with these judgements would have it. `saved`: whether
+    there were judgements before."""
 
     folder: Path
     header: RunHeader
@@ -26,6 +27,7 @@ class Regraded:
     summary: Summary
     changed: tuple[str, ...]
     content_changed: tuple[str, ...]
+    saved: bool = True
 
     def write(self) -> None:
         """Replace the run's judgements.
@@ -48,17 +50,18 @@ class Regraded:
 
 
 def regrade(folder: Path) -> Regraded:
-    """Judge a finished run again.
+    """Judge a finished run again, also one that has lost its verdicts.jsonl or its summary.json.
 
     Raises:
         UserError: not a finished run; a scenario of it is no longer there.
     """
     header = read_header(folder)
-    before = {j.episode: j for j in read_judgements(folder)}
+    played, saved = read_played(folder), has_judgements(folder)
+    before = {j.episode: j for j in read_verdicts(folder)} if saved else {}
     catalog = open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
     plays = {(name, p.id): p for name, own in catalog.plays.items() for p in own}
     judgements, rows = [], []
-    for trajectory in read_trajectories(folder):
+    for trajectory in played:
         judgement = grade(trajectory, _play_of(trajectory, plays, folder))
         judgements.append(judgement)
         rows.append(Row.of(trajectory, judgement))
@@ -67,7 +70,7 @@ def regrade(folder: Path) -> Regraded:
         folder=folder, judgements=tuple(judgements), summary=summarise(rows, trials=header.settings.trials),
         header=header.model_copy(update={"content": content, "settings": header.settings.model_copy(update={"judge": "rules"})}),
         changed=tuple(j.episode for j in judgements if before.get(j.episode) != j),
-        content_changed=tuple(n for n in content if content[n] != header.content[n]),
+        content_changed=tuple(n for n in content if content[n] != header.content[n]), saved=saved,
     )  # fmt: skip
 
 

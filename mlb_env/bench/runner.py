@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ..agent import Agent, AgentFactory
 from ..catalog.load import Catalog
-from ..effects import Edge, Flow, adrive
+from ..effects import Edge, Flow, NoEdge, adrive
 from ..episode import Episode
 from ..errors import MlbError, UserError
 from ..judge.grade import grade
@@ -161,8 +161,7 @@ async def _play_all(
 
         async def work() -> None:
             for job in waiting:
-                trajectory = await play(plan, job, edge)
-                store.add(trajectory, judged(trajectory, job, plan.settings.judge))
+                _keep(await play(plan, job, edge), plan, job, store)
                 if progress is not None:
                     progress(len(store.done), len(plan.jobs), store.ungraded)
                 await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
@@ -181,16 +180,23 @@ async def _play_all(
     return RunResult(store.folder, store.header, summary)
 
 
+def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore) -> None:
+    """Judge an episode and keep it. One that cannot be written as JSON is kept as failed, with the reason."""
+    try:
+        store.add(trajectory, judged(trajectory, job, plan.settings.judge))
+    except (ValueError, TypeError, RecursionError) as error:
+        log.info("%s: cannot be written", trajectory.episode, exc_info=error)
+        failed = _failed(plan, job, f"the episode cannot be written as JSON: {describe(error)}")
+        store.add(failed, judged(failed, job, plan.settings.judge))
+
+
 # --- an episode ---------------------------------------------------------------------------------------------------------
 
 
 async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
     """One episode to its end. Whatever fails in it ends it as failed, with the reason; the run goes on."""
     settings = plan.settings
-    episode = Episode(
-        job.play, lang=job.lang, seed=settings.seed, persona=settings.persona if job.play.interactive else None,
-        max_turns=settings.max_turns if job.play.interactive else None, trial=job.trial, edge=edge,
-    )  # fmt: skip
+    episode = _episode(plan, job, edge)
     observation = episode.reset()
     agent: Agent | None = None
     try:
@@ -203,13 +209,38 @@ async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
                 episode.stop("max_tokens")
     except _EpisodeFailed as failed:
         episode.fail(failed.reason)
-    except Exception as error:  # whatever a user's agent does; its own failures (AgentFailed) are sentences already
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():  # the run itself is being stopped
+            raise
+        episode.fail(f"agent raised {describe(error)}")
+    except (Exception, SystemExit) as error:  # whatever a user's agent does; its own failures (AgentFailed) are sentences
         reason = str(error) if isinstance(error, MlbError) else f"agent raised {describe(error)}"
         log.info("%s: %s", episode.name, reason, exc_info=error)
         episode.fail(_text(reason))
-    usage = getattr(agent, "usage", None)
-    if isinstance(usage, Usage) and usage.calls:
-        episode.spend("agent", usage)
+    try:
+        usage = getattr(agent, "usage", None)
+        if isinstance(usage, Usage) and usage.calls:
+            episode.spend("agent", usage)
+        return episode.trajectory()
+    except (Exception, SystemExit) as error:
+        log.info("%s: no trajectory", job.name, exc_info=error)
+        return _failed(plan, job, f"the episode cannot be recorded: {describe(error)}")
+
+
+def _episode(plan: Plan, job: Job, edge: Edge) -> Episode:
+    settings = plan.settings
+    return Episode(
+        job.play, lang=job.lang, seed=settings.seed, persona=settings.persona if job.play.interactive else None,
+        max_turns=settings.max_turns if job.play.interactive else None, trial=job.trial, edge=edge,
+    )  # fmt: skip
+
+
+def _failed(plan: Plan, job: Job, reason: str) -> Trajectory:
+    """The record of an episode of which nothing can be kept but that it failed."""
+    episode = _episode(plan, job, NoEdge())
+    episode.reset()
+    episode.fail(_text(reason))
     return episode.trajectory()
 
 

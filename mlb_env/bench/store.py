@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -104,6 +105,7 @@ class RunStore:
         if journal.exists():
             lines = _read_lines(journal)
         elif (self.folder / TRAJECTORIES).exists():
+            _need_verdicts(self.folder)
             lines = _joined(self.folder)
         else:
             lines = iter(())
@@ -170,6 +172,9 @@ class RunStore:
         """
         summary = summarise([self._rows[name] for name in order], trials=self.header.settings.trials)
         if self._journal is None:
+            if not (self.folder / SUMMARY).is_file():
+                with _writing(self.folder):
+                    write_summary(self.folder, summary)
             return summary
         with _writing(self.folder):
             os.fsync(self._journal.fileno())
@@ -209,9 +214,17 @@ def read_header(folder: Path) -> RunHeader:
     Raises:
         UserError: the folder does not exist, is not a run, or its run.json is broken.
     """
-    if not folder.is_dir():
-        raise UserError(f"'{folder}' is not a run folder: " + ("it is a file" if folder.exists() else "no such folder"))
-    if not (folder / RUN).is_file():
+    try:
+        names = {p.name for p in folder.iterdir()}
+    except FileNotFoundError:
+        raise UserError(f"'{folder}' is not a run folder: no such folder") from None
+    except NotADirectoryError:
+        raise UserError(f"'{folder}' is not a run folder: it is a file") from None
+    except OSError as error:
+        raise UserError(f"'{folder}' is not a run folder: it cannot be read ({error.strerror})") from None
+    if not names - {RUN + ".tmp"}:
+        raise UserError(f"'{folder}' is empty: no run was begun in it; remove it and start the run anew")
+    if RUN not in names:
         raise UserError(f"'{folder}' is not a run folder: it holds no {RUN}; give the --out of an `mlb run`")
     return read_json(folder / RUN, RunHeader)
 
@@ -224,7 +237,7 @@ def read_summary(folder: Path) -> Summary:
     """
     read_header(folder)
     if not (folder / SUMMARY).is_file():
-        raise UserError(f"the run in '{folder}' is not finished; finish it with `mlb run --resume {folder}`")
+        raise _unfinished(folder)
     return read_json(folder / SUMMARY, Summary)
 
 
@@ -238,6 +251,23 @@ def read_trajectories(folder: Path) -> Iterator[Trajectory]:
     return _models(folder / TRAJECTORIES, Trajectory)
 
 
+def read_played(folder: Path) -> Iterator[Trajectory]:
+    """As `read_trajectories`, also where summary.json or verdicts.jsonl of the finished run are lost.
+
+    Raises:
+        UserError: not finished; a line that cannot be read.
+    """
+    if not (folder / TRAJECTORIES).is_file() or (folder / JOURNAL).exists():
+        read_header(folder)
+        raise _unfinished(folder)
+    return _models(folder / TRAJECTORIES, Trajectory)
+
+
+def has_judgements(folder: Path) -> bool:
+    """Whether verdicts.jsonl is there."""
+    return (folder / VERDICTS).is_file()
+
+
 def read_judgements(folder: Path) -> Iterator[Judgement]:
     """The judgements of a finished run, in scenario order.
 
@@ -245,7 +275,26 @@ def read_judgements(folder: Path) -> Iterator[Judgement]:
         UserError: not finished; a line that cannot be read.
     """
     read_summary(folder)
+    return read_verdicts(folder)
+
+
+def read_verdicts(folder: Path) -> Iterator[Judgement]:
+    """As `read_judgements`, also where summary.json is lost.
+
+    Raises:
+        UserError: there are none; a line that cannot be read.
+    """
+    _need_verdicts(folder)
     return _models(folder / VERDICTS, Judgement)
+
+
+def _need_verdicts(folder: Path) -> None:
+    if not has_judgements(folder):
+        raise UserError(f"the run in '{folder}' has lost its {VERDICTS}; `mlb grade {folder} --write` makes it again")
+
+
+def _unfinished(folder: Path) -> UserError:
+    return UserError(f"the run in '{folder}' is not finished; finish it with `mlb run --resume {folder}`")
 
 
 def read_json(path: Path, model: type[M]) -> M:
@@ -317,7 +366,7 @@ def _make_folder(folder: Path, header: RunHeader) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     except OSError as error:
-        if folder.exists():
+        if error.errno == errno.EEXIST and folder.exists():
             raise UserError(
                 f"'{folder}' exists already; give another --out, or --resume it if it is an unfinished run"
             ) from None

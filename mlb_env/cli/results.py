@@ -46,6 +46,8 @@ def grade(
     changed = f"{len(new.changed)} of {len(new.judgements)} judgements differ from the saved ones" if new.changed else (
         f"all {len(new.judgements)} judgements are identical to the saved ones"
     )  # fmt: skip
+    if not new.saved:
+        changed = f"{len(new.judgements)} judgements made, as there were none"
     show.print(f"grade   {changed}; {done}")
     if new.summary.overall.ungraded:
         raise typer.Exit(1)
