@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..catalog.check import check_case
-from ..catalog.load import ITEMS, Catalog, content_root, open_catalog
+from ..catalog.load import ITEMS, Catalog, content_root, definition_of, open_catalog
 from ..catalog.play import Play
 from ..catalog.read import line_of, parse_yaml, read_jsonl, read_text, read_yaml
 from ..errors import ContentError, UserError
@@ -21,6 +20,7 @@ from ..judge.derive import rubric_of
 from ..judge.rules import RULES
 from ..spec.base import LANGS
 from ..spec.case import PatientCase
+from ..spec.jsontext import parse_json
 from ..spec.persona import Personas
 from ..spec.scenario import DIMENSIONS, Dataset, ExtractionItem, InteractiveScenario
 
@@ -36,6 +36,11 @@ class Audit:
     broken: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def broke(self, error: ContentError) -> None:
+        """Note a file that cannot be used, once, however often it is come upon."""
+        if str(error) not in self.broken:
+            self.broken.append(str(error))
 
     def count(self, kind: str, n: int = 1) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + n
@@ -73,7 +78,7 @@ def _file(path: Path, found: Audit) -> BaseModel | None:
         kind = _kind(path)
         made = read_yaml(path, kind)
     except ContentError as error:
-        found.broken.append(str(error))
+        found.broke(error)
         return None
     found.count({PatientCase: "cases", Dataset: "datasets", Personas: "personas files"}.get(kind, "scenario files"))
     if isinstance(made, PatientCase):
@@ -82,13 +87,13 @@ def _file(path: Path, found: Audit) -> BaseModel | None:
 
 
 def _items(path: Path) -> int:
-    definition = path.with_suffix(".yaml")
-    if not definition.is_file():
-        raise ContentError(f"no task definition {definition.name} stands beside it, so its form is not known", path=str(path))
-    form = read_yaml(definition, Dataset).form
+    form = read_yaml(definition_of(path.absolute().with_suffix(".yaml")), Dataset).form
     if form not in ITEMS:
         raise ContentError(f"the dataset's form is '{form}', which has no items", path=str(path))
-    return len(read_jsonl(path, ITEMS[form]))
+    items = read_jsonl(path, ITEMS[form])
+    if not items:
+        raise ContentError("holds no items", path=str(path))
+    return len(items)
 
 
 def _kind(path: Path) -> type[BaseModel]:
@@ -114,8 +119,8 @@ def _kind(path: Path) -> type[BaseModel]:
 def _folder(folder: Path, found: Audit, *, bundled: bool) -> None:
     base = folder / "scenarios" if (folder / "scenarios").is_dir() else folder
     files = [
-        *sorted((folder / "patients").glob("*.yaml")), *sorted((folder / "patients").glob("*/*.yaml")),
-        *(p for d in DIMENSIONS for p in sorted((base / d).rglob("*")) if p.suffix in (".yaml", ".jsonl")),
+        p for part in (folder / "patients", *([base] if base != folder else (base / d for d in DIMENSIONS)))
+        for p in sorted(part.rglob("*")) if p.suffix in (".yaml", ".yml", ".jsonl")
     ]  # fmt: skip
     content = bool(files)
     if not content:  # a folder of single files
@@ -129,9 +134,17 @@ def _folder(folder: Path, found: Audit, *, bundled: bool) -> None:
     try:
         catalog = Catalog([folder]) if bundled else open_catalog([folder], bundled=False)
     except ContentError as error:
-        found.broken.append(str(error))
+        found.broke(error)
         return
-    found.count("scenarios", sum(map(len, catalog.plays.values())))
+    if number := sum(map(len, catalog.plays.values())):
+        found.count("scenarios", number)
+    for path in files:
+        if path not in catalog.files:
+            found.problems.append(f"{path}: is not used; a case is expected in patients/<specialty>/<name>.yaml, a scenario in "
+                                  "<dimension>/<dataset>/<name>.yaml, items in <dimension>/<dataset>.jsonl")  # fmt: skip
+    for name, plays in catalog.plays.items():
+        if not plays:
+            found.problems.append(f"{base / catalog.datasets[name].dimension / name}: holds no scenario of this dataset")
     found.problems += _plays(catalog, base, bundled)
 
 
@@ -168,7 +181,7 @@ def _lines(path: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     numbered = enumerate(read_text(path).split("\n"), start=1)
-    return {json.loads(line)["id"]: number for number, line in numbered if line.strip()}
+    return {parse_json(line)["id"]: number for number, line in numbered if line.strip()}
 
 
 def _play(play: Play, bundled: bool) -> Iterator[str]:

@@ -53,7 +53,8 @@ class Catalog:
 
     Args:
         folders: content folders. Each holds scenarios/ and patients/, or is itself a scenarios folder
-            (<dimension>/<dataset>.yaml).
+            (<dimension>/<dataset>.yaml). Scenarios or items without the <dataset>.yaml beside them are of the dataset of
+            that name which is already there, or else of the bundled one.
 
     Raises:
         ContentError: a file cannot be used.
@@ -66,7 +67,12 @@ class Catalog:
         self.personas: dict[str, Persona] = {}
         self.plays: dict[str, list[Play]] = {}
         self.hashes: dict[str, str] = {}
+        self.files: set[Path] = set()  # every file that was read
         self._case_hashes: dict[str, str] = {}
+        self.add(folders)
+
+    def add(self, folders: Sequence[Path]) -> None:
+        """Load more folders; the same errors."""
         for folder in folders:
             if folder.is_dir():
                 self._people(folder / "patients")
@@ -80,17 +86,20 @@ class Catalog:
             read_yaml(folder, Dataset)  # names what is wrong with it
             raise UserError(f"'{folder}' is a file; give the folder that holds <dimension>/<dataset>.yaml")
         base = folder / "scenarios" if (folder / "scenarios").is_dir() else folder
-        definitions = sorted(p for d in DIMENSIONS for p in (base / d).glob("*.yaml"))
+        definitions = sorted(p for d in DIMENSIONS for p in _definitions(base / d))
         if not definitions and not (folder / "patients").is_dir():
-            raise UserError(f"'{folder}' holds no scenarios (expected <dimension>/<dataset>.yaml, for example MedKQA/CMExam.yaml)")
+            raise UserError(f"'{folder}' holds no scenarios (expected <dimension>/<dataset>.yaml, for example MedKQA/CMExam.yaml, "
+                            "or <dimension>/<dataset>/<name>.yaml)")  # fmt: skip
         for path in definitions:
             self._dataset(path)
 
     def _people(self, folder: Path) -> None:
         personas = folder / "personas.yaml"
         if personas.is_file():
+            self.files.add(personas)
             self.personas |= {p.id: p for p in read_yaml(personas, Personas).personas}
         for path in sorted(folder.glob("*/*.yaml")):
+            self.files.add(path)
             case = read_yaml(path, PatientCase)
             if case.id in self.cases:
                 raise ContentError(f"the case id '{case.id}' is already taken by another file", path=str(path), field="id")
@@ -98,25 +107,37 @@ class Catalog:
             self._case_hashes[case.id] = _digest([read_text(path)])
 
     def _dataset(self, path: Path) -> None:
-        dataset = read_yaml(path, Dataset)
+        there = self.datasets.get(path.stem)
+        if not path.is_file() and there and there.dimension == path.parent.name:
+            dataset, texts = there, []
+        else:
+            definition = definition_of(path)
+            self.files.add(definition)
+            dataset, texts = read_yaml(definition, Dataset), [read_text(definition)]
         if dataset.name != path.stem or dataset.dimension != path.parent.name:
             raise ContentError(
                 f"name and dimension must be those of the path ({path.parent.name}/{path.stem})", path=str(path), field="name"
             )
-        texts = [read_text(path)]
-        plays: list[Play] = []
+        found: list[tuple[Path, Play]] = []
+        items = path.with_suffix(".jsonl")
         if dataset.form == "interactive":
+            if items.is_file():
+                raise ContentError(f"{dataset.name} is interactive: its scenarios stand in the folder {dataset.name}/, one a file",
+                                   path=str(items))  # fmt: skip
             for file in sorted(path.with_suffix("").glob("*.yaml")):
                 texts.append(read_text(file))
-                plays.append(self._scenario(file, dataset))
+                found.append((file, self._scenario(file, dataset)))
         else:
-            items = path.with_suffix(".jsonl")
             texts.append(read_text(items))
-            plays = [Play(dataset=dataset, item=item) for item in read_jsonl(items, ITEMS[dataset.form])]
+            found = [(items, Play(dataset=dataset, item=item)) for item in read_jsonl(items, ITEMS[dataset.form])]
+            if not found:
+                raise ContentError("holds no items", path=str(items))
+        self.files |= {file for file, _ in found}
+        plays = [play for _, play in found]
         known = {p.id for p in self.plays.get(dataset.name, [])}
-        for play in plays:
+        for file, play in found:
             if play.id in known:
-                raise ContentError(f"the id '{play.id}' stands twice", path=str(path))
+                raise ContentError(f"the id '{play.id}' stands twice", path=str(file))
             known.add(play.id)
         before = self.datasets.get(dataset.name)
         if before and before.edition != dataset.edition:
@@ -171,6 +192,30 @@ class Catalog:
         return chosen
 
 
+def _definitions(folder: Path) -> set[Path]:
+    """Where the task definitions of a dimension's folder stand, or would stand: what is there may have none beside it."""
+    return {
+        *folder.glob("*.yaml"), *(p.with_suffix(".yaml") for p in folder.glob("*.jsonl")),
+        *(p.parent.with_name(p.parent.name + ".yaml") for p in folder.glob("*/*.yaml")),
+    }  # fmt: skip
+
+
+def definition_of(path: Path) -> Path:
+    """The task definition that holds for <dimension>/<dataset>.yaml: that file, or where it is not there, the bundled one.
+
+    Raises:
+        ContentError: neither is there.
+    """
+    if path.is_file():
+        return path
+    folder = content_root() / "scenarios" / path.parent.name
+    if (folder / path.name).is_file():
+        return folder / path.name
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+    raise ContentError(f"there is no such file, and no bundled dataset '{path.stem}' in {path.parent.name} (there are: {known}); "
+                       "write the task definition, or rename what stands beside it", path=str(path))  # fmt: skip
+
+
 def _known(what: str, wanted: set[str], known: set[str]) -> None:
     for name in sorted(wanted - known):
         listed = ", ".join(sorted(known)) if len(known) <= 30 else f"{len(known)} of them; see `mlb list`"
@@ -198,7 +243,16 @@ def open_catalog(extra: Sequence[Path | str] = (), *, bundled: bool = True) -> C
     root = content_root()
     added = [Path(p) for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
     if bundled:
-        return Catalog([root, *added, *(Path(p) for p in extra)])
+        catalog = Catalog([root])
+        try:
+            catalog.add(added)
+        except ContentError as error:
+            problem = f"{error.problem} (the environment variable {PATH_VARIABLE} names this folder)"
+            raise ContentError(problem, path=error.path, line=error.line, field=error.field) from None
+        except UserError as error:
+            raise UserError(f"{error}; the environment variable {PATH_VARIABLE} names it") from None
+        catalog.add([Path(p) for p in extra])
+        return catalog
     catalog = Catalog([])
     catalog._people(root / "patients")
     for folder in (Path(p) for p in extra):

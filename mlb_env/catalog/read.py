@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ContentError
+from ..spec.jsontext import BadJson, parse_json
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -23,6 +24,27 @@ _DROP = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
 _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0] not in _DROP] for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+_BITS = 1024  # longer whole numbers are no data, and Python refuses to show them
+
+
+def _guarded(tag: str, construct: Callable[[Any, yaml.Node], Any]) -> Callable[[Any, yaml.Node], Any]:
+    """A constructor whose every failure is a YAML error with its line (PyYAML's fail in many ways: `!!int ""`, `!!bool x`)."""
+
+    def guarded(loader: Any, node: yaml.Node) -> Any:
+        try:
+            value = construct(loader, node)
+            sound = not isinstance(value, int) or value.bit_length() <= _BITS
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
+            sound = False
+        if not sound:
+            raise yaml.constructor.ConstructorError(None, None, f"a value that is no {tag}, or too long", node.start_mark)
+        return value
+
+    return guarded
+
+
+for _tag in ("int", "float", "bool", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _guarded(_tag, yaml.CSafeLoader.yaml_constructors[f"tag:yaml.org,2002:{_tag}"]))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"])
 
 
@@ -97,7 +119,8 @@ def say(error: ValidationError) -> tuple[str, tuple[int | str, ...]]:
         problem = f"the field '{loc[-1]}' is missing"
     else:
         value = first.get("input")
-        shown = f", not {value!r}" if isinstance(value, str | int | float | bool) and len(str(value)) < 60 else ""
+        long = isinstance(value, int) and value.bit_length() > _BITS  # Python refuses to show it
+        shown = f", not {value!r}" if isinstance(value, str | int | float) and not long and len(str(value)) < 60 else ""
         problem = first["msg"].removeprefix("Value error, ") + shown
     more = error.error_count() - 1
     return problem + (f" (and {more} more)" if more else ""), loc
@@ -130,11 +153,11 @@ def read_jsonl(path: Path, model: type[M]) -> list[M]:
         if not line.strip():
             continue
         try:
-            items.append(model.model_validate(json.loads(line)))
+            items.append(model.model_validate(parse_json(line)))
         except ValidationError as error:
             problem, loc = say(error)
             field = ".".join(str(part) for part in loc)
             raise ContentError(problem, path=str(path), line=number, field=field) from None
-        except (json.JSONDecodeError, RecursionError) as error:
+        except BadJson as error:
             raise ContentError(f"broken JSON: {error}", path=str(path), line=number) from None
     return items

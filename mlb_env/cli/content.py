@@ -79,7 +79,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
 
 def _datasets(catalog: Catalog, dimension: list[str] | None, dataset: list[str] | None) -> list[dict[str, Any]]:
     by_set: dict[str, list[Play]] = {}
-    for play in catalog.select(dimension=split(dimension) or (), dataset=split(dataset) or ()):
+    for play in catalog.select(dimension=split(dimension, "--dimension") or (), dataset=split(dataset, "--dataset") or ()):
         by_set.setdefault(play.dataset.name, []).append(play)
     return [
         {
@@ -96,7 +96,7 @@ def _scenarios(catalog: Catalog, dimension: list[str] | None, dataset: list[str]
             "dataset": p.dataset.name, "scenario": p.id, "langs": list(p.langs), "split": p.split, "difficulty": p.difficulty,
             "specialty": p.specialty,
         }
-        for p in catalog.select(dimension=split(dimension) or (), dataset=split(dataset) or ())
+        for p in catalog.select(dimension=split(dimension, "--dimension") or (), dataset=split(dataset, "--dataset") or ())
     ]  # fmt: skip
 
 
@@ -119,18 +119,30 @@ def _personas(catalog: Catalog) -> list[dict[str, Any]]:
     return [{"persona": p.id, "description": p.description["en"]} for p in catalog.personas.values()]
 
 
+HABITS = {  # the fixed policies share one file
+    "escalate_all": "Calibration: sends everybody to hospital by ambulance",
+    "reassure_all": "Calibration: sends everybody home",
+    "order_all": "Calibration: proposes every test",
+    "order_none": "Calibration: proposes no test",
+    "refuse_all": "Calibration: declines",
+    "hedge_all": "Calibration: names twenty diseases",
+    "template_record": "Calibration: writes 'denied' everywhere",
+    "interrogate_all": "Calibration: asks the whole lexicon and concludes nothing",
+    "form_only": "Calibration: submits the perfect form and says nothing",
+    "parrot_chart": "Calibration: copies the chart",
+}
+
+
 def _agents() -> list[dict[str, Any]]:
     from ..agent import NAMES, PRIVILEGED
     from ..bench.plan import MODEL_AGENTS
     from ..catalog.load import content_root
 
     rows: list[dict[str, Any]] = []
-    first: dict[str, str] = {}  # file -> the first of its agents
     for name, file in NAMES.items():
         path = content_root() / "agents" / f"{file}.py"
         needs = "a model" if name in MODEL_AGENTS else "a person" if name == "human" else "the gold" if name in PRIVILEGED else ""
-        about = f"as {first[file]}: another habit" if file in first else _about(path)
-        first.setdefault(file, name)
+        about = HABITS.get(name) or _about(path)
         rows.append({"agent": name, "needs": needs, "about": about})
     return rows
 
@@ -271,13 +283,14 @@ def check(
     from ..bench.audit import audit
 
     found = audit(tuple(paths or ()))
-    for line in [*found.broken, *found.problems]:
+    for line in found.problems:
         print(line)
     for line in found.notes:
         print(f"note: {line}")
     counted = ", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or "nothing usable"
+    for line in found.broken:
+        print(f"mlb: {line}", file=sys.stderr)
     if found.broken:
-        print(f"mlb: {len(found.broken)} broken: {found.broken[0]}", file=sys.stderr)
         raise typer.Exit(2)
     if found.problems:
         print(f"problems: {len(found.problems)}; checked: {counted}")

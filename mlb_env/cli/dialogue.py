@@ -19,6 +19,7 @@ from ..judge.score import DECIDED, PROCESS_SHARE
 from ..spec.action import Message, ToolCall
 from ..spec.base import L, Lang
 from ..spec.forms import CLOSING
+from ..spec.jsontext import BadJson, parse_json
 from ..spec.rubric import Judgement, Kind, Verdict
 from ..spec.trajectory import RecordChange, ToolEvent, Trajectory
 
@@ -258,8 +259,8 @@ def _said(messages: list[Message], events: list[ToolEvent], full: bool) -> Itera
 
 def _call(call: ToolCall, full: bool, note: str = "") -> Entry:
     try:
-        arguments = json.loads(call.arguments)
-    except (json.JSONDecodeError, RecursionError):
+        arguments = parse_json(call.arguments)
+    except BadJson:
         return cut("call", f"{call.name} {call.arguments}", full, "; ".join(n for n in ("arguments are not valid JSON", note) if n))
     if not isinstance(arguments, dict):
         return cut("call", f"{call.name} {call.arguments}", full, note)

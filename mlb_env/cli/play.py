@@ -24,6 +24,7 @@ from ..prompts import item_prompt
 from ..spec.action import Action, Observation, ToolCall
 from ..spec.base import Lang
 from ..spec.forms import CLOSING, FORMS
+from ..spec.jsontext import BadJson, parse_json
 from .dialogue import Entry, Screen, conclusion, pad, pretty, shorten, show_verdicts, width_of
 
 HELP = """\
@@ -233,6 +234,11 @@ class FormWalk:
 # --- tool calls as typed ------------------------------------------------------------------------------------------------
 
 
+def _cut(text: str) -> str:
+    """What was typed, as far as it is repeated in a remark about it."""
+    return text if len(text) <= ECHO else text[: ECHO - 1] + "…"
+
+
 def convert(text: str, schema: Schema) -> Any:
     """A typed value in the type of its field.
 
@@ -247,10 +253,10 @@ def convert(text: str, schema: Schema) -> Any:
         if kind == "boolean":
             return {"yes": True, "y": True, "true": True, "是": True, "no": False, "n": False, "false": False, "否": False}[text.lower()]
         if kind == "object" or (kind == "array" and text.startswith("[")):
-            return json.loads(text)
-    except (ValueError, KeyError, RecursionError):
+            return parse_json(text)
+    except (ValueError, KeyError):
         shown = {"number": "a number", "integer": "a whole number", "boolean": "yes or no"}.get(kind, "JSON")
-        raise NotCalled(f"'{text}' is not {shown}") from None
+        raise NotCalled(f"'{_cut(text)}' is not {shown}") from None
     if kind == "array":
         return [convert(part.strip(), schema["items"]) for part in re.split(r"[,，]", text) if part.strip()]
     return text
@@ -274,7 +280,7 @@ def read_call(text: str, tools: dict[str, Schema]) -> ToolCall:
     """
     name, _, rest = text.strip().partition(" ")
     if name not in tools:
-        raise NotCalled(f"there is no tool '{name}'; there are: {', '.join(tools)}" if tools else "this task has no tools")
+        raise NotCalled(f"there is no tool '{_cut(name)}'; there are: {', '.join(tools)}" if tools else "this task has no tools")
     properties: Schema = tools[name]["parameters"]["properties"]
     rest = rest.strip()
     arguments = _json_object(name, rest) if rest.startswith("{") else _pairs(name, rest, properties)
@@ -285,8 +291,8 @@ def read_call(text: str, tools: dict[str, Schema]) -> ToolCall:
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
     try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        arguments = parse_json(text)
+    except BadJson as error:
         raise NotCalled(f"the arguments of {name} are not valid JSON: {error}") from None
     assert isinstance(arguments, dict)  # it begins with a brace
     return arguments
@@ -308,11 +314,11 @@ def _pairs(name: str, text: str, properties: Schema) -> dict[str, Any]:
         elif key in properties:
             arguments[key] = convert(value, properties[key])
         else:
-            raise NotCalled(f"{name} has no field '{key}'; it has: {', '.join(properties)}")
+            raise NotCalled(f"{name} has no field '{_cut(key)}'; it has: {', '.join(properties)}")
     if bare:
         first = next(iter(properties))
         if first in arguments:
-            raise NotCalled(f"'{' '.join(bare)}' belongs to no field; put values with spaces in \"quotes\"")
+            raise NotCalled(f"'{_cut(' '.join(bare))}' belongs to no field; put values with spaces in \"quotes\"")
         arguments[first] = convert(" ".join(bare), properties[first])
     return arguments
 
@@ -474,7 +480,7 @@ class Session:
                 self._screen.line(f"  {_fields(function['parameters'])}", "dim")
                 self._screen.line(f"  {function['description']}")
         elif name not in self._tools:
-            self._screen.line(f"There is no tool '{name}'; there are: {', '.join(self._tools)}")
+            self._screen.line(f"There is no tool '{_cut(name)}'; there are: {', '.join(self._tools)}")
         else:
             for row in _described(self._tools[name]["parameters"], word.strip()):
                 self._screen.line(row)
@@ -511,8 +517,8 @@ class Session:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        parse_json(text)
+    except BadJson:
         return False
     return True
 

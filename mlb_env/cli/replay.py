@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import math
 import os
 import sys
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from ..errors import ContentError, MlbError, UserError
 from ..spec.base import L, Model
+from ..spec.jsontext import parse_json
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
 from .dialogue import Screen, clean, conclusion, header, show_turn, show_verdicts, turns, width_of
@@ -118,7 +118,7 @@ def _scenario_folders(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ContentError(f"cannot be read as JSON ({error})", path=str(path)) from None
     settings = data.get("settings") if isinstance(data, dict) else None
@@ -190,7 +190,8 @@ def show_overview(screen: Screen, run: RunFolder, episodes: tuple[Episode, ...])
         heads.insert(2, "dataset")
     screen.columns(heads, rows, right=frozenset(heads.index(h) for h in ("#", "turns", "judged", "score")), flex=1)
     screen.line()
-    shown = f"{len(episodes)} of {len(run.episodes)} episodes" if len(episodes) < len(run.episodes) else f"{len(episodes)} episodes"
+    part = f"{len(episodes)} of " if len(episodes) < len(run.episodes) else ""
+    shown = f"{part}{len(run.episodes)} episode{'' if len(run.episodes) == 1 else 's'}"
     if run.running:
         shown += "; the run has not ended, these are the episodes finished so far"
     screen.line(f"{shown}. Score `-`: nothing could be judged without a judge for meaning; `!`: ungraded, something failed.", "dim")

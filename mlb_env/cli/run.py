@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..spec.jsontext import BadJson, parse_json
 
 if TYPE_CHECKING:
     from ..bench.plan import Plan
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     from ..effects import AskHuman
 
 
-def split(values: Iterable[str] | None) -> tuple[str, ...] | None:
-    """A list option: given repeatedly, comma separated, or both."""
+def split(values: Iterable[str] | None, option: str) -> tuple[str, ...] | None:
+    """A list option: given repeatedly, comma separated, or both.
+
+    Raises:
+        UserError: it was given without a name: everything would be chosen, where something was meant.
+    """
     if not values:
         return None
-    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    parts = [[part.strip() for part in value.split(",") if part.strip()] for value in values]
+    if not all(parts):
+        raise UserError(f"{option} is given without a name; name what is meant, or leave it out for all")
+    return tuple(part for own in parts for part in own)
 
 
 def run(
@@ -64,7 +71,8 @@ def run(
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
              "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
     given: dict[str, Any] = {
-        "agent": agent, "dimension": split(dimension), "dataset": split(dataset), "scenario": split(scenario),
+        "agent": agent, "dimension": split(dimension, "--dimension"), "dataset": split(dataset, "--dataset"),
+        "scenario": split(scenario, "--scenario"),
         "scenarios": tuple(scenarios) if scenarios else None, "lang": lang, "limit": limit, "trials": trials, "seed": seed,
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
@@ -109,19 +117,24 @@ def _json(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        data = parse_json(text)
+    except BadJson as error:
         raise UserError(f"--extra-body: not JSON ({error})") from None
     if not isinstance(data, dict):
         raise UserError("--extra-body: a JSON object is expected")
     return data
 
 
+def counted(episodes: int) -> str:
+    """So many episodes, in words."""
+    return f"{episodes} episode{'' if episodes == 1 else 's'}"
+
+
 def _announce(plan: Plan, folder: Path, *, resumed: bool) -> None:
     """What is about to happen, on stderr; for a run that calls a model, how much of it."""
-    say = f"{'resuming' if resumed else 'writing to'} {folder}: {len(plan.jobs)} episodes"
+    say = f"{'resuming' if resumed else 'writing to'} {folder}: {counted(len(plan.jobs))}"
     if plan.left_out:
-        say += f" ({plan.left_out} scenarios do not exist in {plan.settings.lang} and are left out)"
+        say += f" (left out, as they do not exist in {plan.settings.lang}: {plan.left_out} scenarios)"
     print(say, file=sys.stderr)
     model = plan.settings.model
     if plan.calls_model and model is not None:

@@ -58,7 +58,7 @@ def show_run(out: Console, header: RunHeader, summary: Summary, folder: Path) ->
 def headline(header: RunHeader) -> str:
     """Who played what, in one line."""
     s = header.settings
-    parts = [agent_label(header), f"{header.episodes} episodes", s.lang or "en", f"seed {s.seed}"]
+    parts = [agent_label(header), f"{header.episodes} episode{'' if header.episodes == 1 else 's'}", s.lang or "en", f"seed {s.seed}"]
     if s.trials > 1:
         parts.append(f"{s.trials} trials")
     parts += [f"patient {s.patient}", f"judge {s.judge}"]

@@ -8,6 +8,7 @@ import unicodedata
 from typing import Any
 
 from ..spec.base import LL, L, Provenance
+from ..spec.jsontext import BadJson, parse_json
 from ..spec.scenario import (
     ChoiceItem,
     Dataset,
@@ -100,8 +101,8 @@ def _data(answer: Any) -> Any:
     """The answer as data; a text that holds JSON is read."""
     if isinstance(answer, str) and answer.strip()[:1] in ("{", "["):
         try:
-            return json.loads(answer)
-        except ValueError:
+            return parse_json(answer)
+        except BadJson:
             return answer
     return answer
 
