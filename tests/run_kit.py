@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -116,6 +117,21 @@ def write_content(folder: Path, *, items: int = 24, dataset: str = "CMExam", **h
     (place / f"{dataset}.yaml").write_text(json.dumps(definition), encoding="utf-8")
     lines = [json.dumps(choice_item(n)) for n in range(items)]
     (place / f"{dataset}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def write_mine(folder: Path) -> Path:
+    """A content folder with a case of one's own (a copy) and a scenario on it, without a task definition."""
+    root = load.content_root()
+    case = (root / "patients" / "cardiology" / "inferior_stemi.yaml").read_text(encoding="utf-8")
+    scenario = (root / "scenarios" / "SmartCare" / "MADiagnosis" / "inferior-stemi.yaml").read_text(encoding="utf-8")
+    places = {"patients/cardiology/my.yaml": re.sub(r"^id: .*$", "id: my-case", case, count=1, flags=re.MULTILINE),
+              "scenarios/SmartCare/MADiagnosis/my.yaml": re.sub(
+                  r"^case: .*$", "case: my-case", re.sub(r"^id: .*$", "id: my-scenario", scenario, flags=re.MULTILINE),
+                  flags=re.MULTILINE)}  # fmt: skip
+    for place, text in places.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text, encoding="utf-8")
     return folder
 
 

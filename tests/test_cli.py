@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import pytest
 
 import mlb_env
 from mlb_env.catalog.load import content_root
-from mlb_env.cli.dialogue import width_of
+from mlb_env.cli.dialogue import _call, width_of
+from mlb_env.cli.play import NotCalled, read_call
+from mlb_env.spec.action import ToolCall
 
 from .run_kit import (  # noqa: F401  the fixture is used by being here
     FAILING,
@@ -30,6 +33,7 @@ from .run_kit import (  # noqa: F401  the fixture is used by being here
     mlb,
     write_agent,
     write_content,
+    write_mine,
 )  # fmt: skip
 
 
@@ -81,6 +85,13 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("nonexistent", ["run", "--scenarios", "nonexistent", "--out", "x"]),
     ("nope", ["run", "--agent", "nope", "--out", "x"]),
     ("no-file.py", ["run", "--agent", "no-file.py", "--out", "x"]),
+    ("agent ':'", ["run", "--agent", ":", "--out", "x"]),
+    ("agent '.a:b'", ["run", "--agent", ".a:b", "--out", "x"]),
+    ("--dataset", ["run", "--dataset", "", "--out", "x"]),
+    ("--scenario ", ["run", "--scenario", ",", "--out", "x"]),
+    ("--dimension", ["list", "--dimension", ""]),
+    ("--extra-body", ["run", "--agent", "chat", "--model", "m", "--extra-body", "9" * 5000, "--out", "x"]),
+    ("--extra-body", ["run", "--agent", "chat", "--model", "m", "--extra-body", "[" * 50_000, "--out", "x"]),
     ("no_module", ["run", "--agent", "no_module:make", "--out", "x"]),
     ("OPENAI_API_KEY", ["run", "--agent", "chat", "--model", "m", "--limit", "1", "--out", "x"]),
     ("--model NAME", ["run", "--agent", "chat", "--limit", "1", "--out", "x"]),
@@ -144,7 +155,42 @@ def test_control_characters_in_a_name_do_not_reach_the_terminal(place: Path) -> 
     assert done.returncode == 2 and "\x1b" not in done.stderr
 
 
+LONG = "n" * 5000
+
+
+@pytest.mark.parametrize("arguments", [
+    ["replay", LONG], ["run", "--scenarios", LONG], ["run", "--out", LONG], ["run", "--resume", LONG],
+    ["run", "--agent", LONG + ".py"], ["run", "--config", LONG], ["check", LONG], ["report", LONG],
+    ["report", "good", "--csv", LONG], ["compare", "good", LONG], ["grade", LONG], ["grade", "good", "--out", LONG],
+    ["import", "mlb-release", LONG, "--out", "x"], ["import", "mlb-release", "content", "--out", LONG],
+    ["play", "maguidance-p01", "--save", LONG], ["list", "--scenarios", LONG], ["schema", "--out", LONG],
+], ids=lambda a: " ".join(a).replace(LONG, "LONG"))  # fmt: skip
+def test_a_path_that_no_file_system_takes_is_one_short_sentence(place: Path, arguments: list[str]) -> None:
+    done = call(*arguments, cwd=place)
+    assert done.returncode == 2 and done.stderr.startswith("mlb: ") and "nnn" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and len(done.stderr) < 900
+
+
+@pytest.mark.parametrize("arguments", ["list", "report good", "list --json", "replay good", "schema case"])
+def test_a_full_output_is_one_sentence_and_exit_1(place: Path, arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "mlb_env", *arguments.split()], cwd=place, env=environment(), stdout=full,
+                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=60)  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "mlb: the output cannot be written: No space left on device\n")
+
+
+def test_a_file_on_a_full_device_is_one_sentence(place: Path) -> None:
+    done = call("report", "good", "--csv", "/dev/full", cwd=place)
+    assert done.returncode == 1 and "/dev/full" in done.stderr and done.stderr.count("\n") == 1
+
+
 # --- run ----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_episode_is_not_several(place: Path) -> None:
+    done = call("run", "--scenarios", "content", "--agent", "oracle", "--limit", 1, "--out", "only", cwd=place)
+    assert done.stderr == "writing to only: 1 episode\n" and "1 episode " in done.stdout + " " and "1 episodes" not in done.stdout
+    assert "\n1 episode." in call("replay", "only", cwd=place).stdout
 
 
 def test_a_run_ends_with_a_table_and_says_where_the_files_are(place: Path) -> None:
@@ -253,6 +299,12 @@ def test_lists_are_readable_and_as_json(place: Path) -> None:
     assert [s["scenario"] for s in own] == [f"tiny-{i:03d}" for i in range(24)]
 
 
+def test_the_list_of_agents_says_what_each_of_them_does(place: Path) -> None:
+    about = {a["agent"]: a["about"] for a in json.loads(call("list", "agents", "--json", cwd=place).stdout)}
+    assert len(set(about.values())) == len(about) and all(about.values())
+    assert "ambulance" in about["escalate_all"] and "twenty diseases" in about["hedge_all"]
+
+
 def test_show_keeps_the_answer_key_back_unless_asked(place: Path) -> None:
     for id_, secret in (("cmexam-001", '"answer"'), ("maguidance-p01", "[outcome"), ("inferior-stemi", "primary:")):
         plain, gold = call("show", id_, cwd=place).stdout, call("show", id_, "--gold", cwd=place).stdout
@@ -319,7 +371,49 @@ def test_several_broken_files_are_all_named(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text("a: [", encoding="utf-8")
     done = call("check", "one.yaml", "two.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and "one.yaml" in done.stdout and "two.yaml" in done.stdout
+    assert done.returncode == 2 and "one.yaml" in done.stderr and "two.yaml" in done.stderr
+
+
+def test_a_broken_definition_is_named_once(tmp_path: Path) -> None:
+    content = write_content(tmp_path / "content")
+    (content / "MedKQA" / "CMExam.yaml").write_text("a: [", encoding="utf-8")
+    done = call("check", "content", cwd=tmp_path)
+    assert done.returncode == 2 and (done.stdout + done.stderr).count("broken YAML") == 1
+
+
+def test_an_empty_items_file_is_named(tmp_path: Path) -> None:
+    write_content(tmp_path / "content", items=0)
+    for target in ("content", "content/MedKQA/CMExam.jsonl"):
+        done = call("check", target, cwd=tmp_path)
+        assert done.returncode == 2 and "CMExam.jsonl: holds no items" in done.stderr and "OK" not in done.stdout
+
+
+def test_a_case_and_a_scenario_of_ones_own_are_played_as_the_guide_has_it(tmp_path: Path) -> None:
+    write_mine(tmp_path / "mine")
+    done = call("check", "mine", cwd=tmp_path)
+    assert done.returncode == 0 and "1 scenarios" in done.stdout, done.stdout + done.stderr
+    assert call("run", "--scenarios", "mine", "--agent", "oracle", "--out", "r", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "r" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] == 1.0
+    listed = mlb("list", "scenarios", "--dataset", "MADiagnosis", cwd=tmp_path, MLB_CONTENT="mine")
+    assert "my-scenario" in listed.stdout and "madiagnosis" in listed.stdout
+
+
+@pytest.mark.parametrize("place", ["SmartCare/MADiagnosis/more/s.yaml", "MADiagnosis/s.yaml", "s.yaml", "SmartCare/MADiagnosis/s.yml"])
+def test_a_scenario_that_would_never_be_played_is_named(tmp_path: Path, place: str) -> None:
+    mine = write_mine(tmp_path / "mine")
+    (mine / "scenarios" / place).parent.mkdir(parents=True, exist_ok=True)
+    (mine / "scenarios" / "SmartCare" / "MADiagnosis" / "my.yaml").rename(mine / "scenarios" / place)
+    done = call("check", "mine", cwd=tmp_path)
+    assert done.returncode == 1 and f"mine/scenarios/{place}: is not used" in done.stdout and "OK" not in done.stdout
+
+
+def test_a_definition_without_scenarios_is_named(tmp_path: Path) -> None:
+    mine = write_mine(tmp_path / "mine")
+    place = mine / "scenarios" / "SmartCare"
+    (place / "MADiagnosis.yaml").write_bytes((content_root() / "scenarios" / "SmartCare" / "MADiagnosis.yaml").read_bytes())
+    (place / "MADiagnosis" / "my.yaml").unlink()
+    done = call("check", "mine", cwd=tmp_path)
+    assert done.returncode == 1 and "SmartCare/MADiagnosis: holds no scenario" in done.stdout
 
 
 # --- grade, report, compare ---------------------------------------------------------------------------------------------
@@ -403,6 +497,27 @@ def test_a_damaged_result_file_is_named_with_its_line(place: Path, tmp_path: Pat
     assert done.returncode == 2 and "verdicts.jsonl, line 25" in done.stderr
 
 
+@pytest.mark.parametrize(("keep", "words"), [
+    (-20, "trajectories.jsonl, line 24"), (0, "holds 0 episodes, but the run had 24"), (None, "holds 23 episodes"),
+])  # fmt: skip
+def test_compare_notices_a_torn_run(place: Path, tmp_path: Path, keep: int | None, words: str) -> None:
+    shutil.copytree(place / "poor", tmp_path / "torn")
+    path = tmp_path / "torn" / "trajectories.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(b"".join(data.splitlines(keepends=True)[:-1]) if keep is None else data[:keep])
+    for pair in (("torn", place / "good"), (place / "good", "torn")):
+        done = call("compare", *pair, cwd=tmp_path)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+def test_compare_notices_verdicts_of_other_episodes(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "poor", tmp_path / "torn")
+    path = tmp_path / "torn" / "verdicts.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    done = call("compare", "torn", place / "good", cwd=tmp_path)
+    assert done.returncode == 2 and "mlb grade torn --write" in done.stderr
+
+
 def test_imported_content_runs(tmp_path: Path) -> None:
     release = tmp_path / "release"
     release.mkdir()
@@ -414,3 +529,19 @@ def test_imported_content_runs(tmp_path: Path) -> None:
     played = call("run", "--scenarios", "rel", "--agent", "oracle", "--out", "r", cwd=tmp_path)
     assert played.returncode == 0 and "edition mlb-release" in " ".join(played.stdout.split()), played.stdout
     assert json.loads((tmp_path / "r" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] == 1.0
+
+
+# --- what people and models type ----------------------------------------------------------------------------------------
+
+
+def test_a_remark_about_what_was_typed_repeats_only_its_beginning() -> None:
+    tools = {"walk": {"parameters": {"properties": {"steps": {"type": "integer"}}}}}
+    for typed in (LONG, f"walk steps={LONG}", f"walk steps={'9' * 5000}", f"walk {LONG}=1", f"walk steps=1 {LONG}", "walk {" + "9" * 5000):
+        with pytest.raises(NotCalled) as caught:
+            read_call(typed, tools)
+        assert len(str(caught.value)) < 200, typed[:30]
+
+
+@pytest.mark.parametrize("arguments", ["9" * 5000, "[" * 50_000, "{"])
+def test_a_tool_call_with_broken_arguments_is_shown_as_it_came(arguments: str) -> None:
+    assert "not valid JSON" in _call(ToolCall(id="1", name="walk", arguments=arguments), full=False).note

@@ -36,8 +36,8 @@ def doctor(request: Request) -> Behaviour:
     if "submit_diagnosis" in tools:
         return calls(("submit_diagnosis", {"primary": {"name": "Migraine"}, "certainty": "possible"}, "c2"))
     if "write_record" in tools:
-        empty: list[Any] = []
-        lists = {k: empty for k in ("present_illness", "past_history", "personal_history", "marital_history", "family_history")}
+        fields = ("present_illness", "past_history", "personal_history", "marital_history", "family_history")
+        lists: dict[str, Any] = {field: [] for field in fields}
         return calls(("write_record", {"sex": "female", "age": "unknown", "chief_complaint": "unwell", **lists}, "c2"))
     return calls(("close", {"disposition": "D2", "department": "emergency"}, "c2"), content="Please go to the emergency department now.")
 

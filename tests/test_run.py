@@ -17,17 +17,20 @@ import pytest
 import mlb_env
 from mlb_env import Action, RunError, UserError
 from mlb_env.agent import AgentContext
+from mlb_env.bench.regrade import regrade
 from mlb_env.bench.store import RunStore, next_folder, read_header
 from mlb_env.effects import ChatRequest, Failure, Flow, ModelSettings
 from mlb_env.errors import AgentFailed
 from mlb_env.spec.action import Briefing, Observation
-from mlb_env.spec.trajectory import Usage
+from mlb_env.spec.rubric import Judgement
+from mlb_env.spec.trajectory import Trajectory, Usage
 
 from .run_kit import (  # noqa: F401  the fixture is used by being here
     FAILING,
     QUICK,
     SLOW,
     bundled_cases_are_parsed_once,
+    call,
     contents,
     mlb,
     start,
@@ -331,6 +334,45 @@ def test_retry_ungraded_plays_only_what_failed(content: Path, tmp_path: Path) ->
     assert contents(second.folder) == contents(run(content, tmp_path / "whole", Flaky).folder)
 
 
+def test_a_finished_run_that_lost_its_summary_gets_it_again(finished: Path) -> None:
+    before = contents(finished)
+    for again in (lambda: mlb_env.run(resume=finished), lambda: call("grade", finished, "--write", cwd=finished)):
+        (finished / "summary.json").unlink()
+        assert f"mlb run --resume {finished}" in call("report", finished, cwd=finished).stderr
+        again()
+        assert contents(finished) == before
+
+
+@pytest.mark.parametrize("summary", [True, False])
+def test_a_finished_run_that_lost_its_verdicts_says_what_makes_them_again(finished: Path, summary: bool) -> None:
+    before = contents(finished)
+    (finished / "verdicts.jsonl").unlink()
+    if not summary:
+        (finished / "summary.json").unlink()
+    for command in (("run", "--resume"), ("run", "--retry-ungraded", "--resume"), *([("compare", finished)] if summary else [])):
+        done = call(*command, finished, cwd=finished)
+        assert done.returncode == 2 and f"mlb grade {finished} --write" in done.stderr, command
+    done = call("grade", finished, "--write", cwd=finished)
+    assert done.returncode == 0 and "24 judgements made, as there were none" in done.stdout
+    assert contents(finished) == before
+
+
+def test_an_unfinished_run_is_not_graded(finished: Path) -> None:
+    (finished / "summary.json").unlink()
+    (finished / "journal.jsonl").touch()
+    with pytest.raises(UserError, match="not finished"):
+        regrade(finished)
+
+
+@pytest.mark.parametrize("left", [(), ("run.json.tmp",)])
+def test_resuming_a_folder_in_which_no_run_was_begun_says_to_remove_it(tmp_path: Path, left: tuple[str, ...]) -> None:
+    (tmp_path / "e").mkdir()
+    for name in left:
+        (tmp_path / "e" / name).touch()
+    with pytest.raises(UserError, match=r"'.*e' is empty.*remove it"):
+        mlb_env.run(resume=tmp_path / "e")
+
+
 # --- failures -----------------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +415,64 @@ def test_an_endpoint_that_is_not_there_gives_no_score(content: Path, tmp_path: P
     result = run(content, tmp_path / "r", Calling, limit=2)
     assert result.summary.coverage == 0.0 and result.summary.overall.score is None
     assert "127.0.0.1" in next(iter(result.summary.failures))
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), asyncio.CancelledError()])
+def test_an_agent_that_ends_the_program_or_cancels_ends_only_its_episode(
+    content: Path, tmp_path: Path, error: BaseException
+) -> None:
+    class Leaving(Always):
+        def act(self, observation: Observation) -> Any:
+            if "question 1?" in observation.text:
+                raise error
+            return "A"
+
+    result = run(content, tmp_path / "r", Leaving)
+    failed = [t for t in result.trajectories() if t.failure]
+    assert [t.scenario for t in failed] == ["tiny-001"] and type(error).__name__ in failed[0].failure
+    assert len(list(result.trajectories())) == 24
+
+
+def test_an_agent_that_ends_the_program_is_no_success_on_the_command_line(content: Path, tmp_path: Path) -> None:
+    write_agent(tmp_path / "leaving.py", QUICK.replace("return Action(content", "raise SystemExit(0)\n        return Action(content"))
+    done = call("run", "--scenarios", content, "--agent", "leaving.py", "--out", "r", "--limit", 2, cwd=tmp_path)
+    assert done.returncode == 1 and "Coverage 0 %" in done.stdout
+    for place, text in (("loaded", "raise SystemExit(0)\n"), ("made", "def make(context):\n    raise SystemExit(0)\n")):
+        write_agent(tmp_path / f"{place}.py", text)
+        done = call("run", "--scenarios", content, "--agent", f"{place}.py", "--out", place, cwd=tmp_path)
+        assert done.returncode == 2 and f"cannot be {place}" in done.stderr and "SystemExit" in done.stderr
+
+
+def test_an_episode_that_cannot_be_written_as_json_is_ungraded_and_the_run_goes_on(content: Path, tmp_path: Path) -> None:
+    class Unwritable(Always):
+        def act(self, observation: Observation) -> Any:
+            if "question 1?" in observation.text:
+                return Action.model_construct(content="A", tool_calls=({object()},))
+            return "A"
+
+    result = run(content, tmp_path / "r", Unwritable, limit=3)
+    assert [bool(t.failure) for t in result.trajectories()] == [False, True, False]
+
+    class Halved(Always):
+        @property
+        def usage(self) -> Any:
+            raise OverflowError("the meter is broken")
+
+    (failed,) = run(content, tmp_path / "s", Halved, limit=1).trajectories()
+    assert failed.stop_reason == "failed" and "OverflowError: the meter is broken" in failed.failure
+
+
+def test_a_line_that_cannot_be_made_is_kept_as_failed(content: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = RunStore.add
+
+    def add(self: RunStore, trajectory: Trajectory, judgement: Judgement) -> None:
+        if trajectory.scenario == "tiny-001" and not trajectory.failure:
+            "\ud83d".encode()
+        real(self, trajectory, judgement)
+
+    monkeypatch.setattr(RunStore, "add", add)
+    result = run(content, tmp_path / "r", limit=3)
+    assert [t.failure.split(":")[0] for t in result.trajectories()] == ["", "the episode cannot be written as JSON", ""]
 
 
 # --- agents -------------------------------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def _file(path: Path, found: Audit) -> BaseModel | None:
 
 
 def _items(path: Path) -> int:
-    form = read_yaml(definition_of(path.absolute().with_suffix(".yaml")), Dataset).form
+    beside = path.with_suffix(".yaml")
+    form = read_yaml(beside if beside.is_file() else definition_of(beside.absolute()), Dataset).form
     if form not in ITEMS:
         raise ContentError(f"the dataset's form is '{form}', which has no items", path=str(path))
     items = read_jsonl(path, ITEMS[form])

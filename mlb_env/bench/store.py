@@ -95,8 +95,12 @@ class RunStore:
             UserError: not a run folder; another process writes to it.
         """
         store = cls(folder, read_header(folder))
-        with _writing(folder):
-            store._recover(drop_ungraded)
+        try:
+            with _writing(folder):
+                store._recover(drop_ungraded)
+        except BaseException:
+            store._lock.close()
+            raise
         return store
 
     def _recover(self, drop_ungraded: bool) -> None:

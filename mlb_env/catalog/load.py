@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,15 +75,19 @@ class Catalog:
     def add(self, folders: Sequence[Path]) -> None:
         """Load more folders; the same errors."""
         for folder in folders:
-            if folder.is_dir():
+            if os.path.isdir(folder):  # noqa: PTH112  is_dir() raises where the path is too long
                 self._people(folder / "patients")
         for folder in folders:
             self._folder(folder)
 
     def _folder(self, folder: Path) -> None:
-        if not folder.exists():
-            raise UserError(f"the scenarios folder '{folder}' does not exist")
-        if folder.is_file():
+        try:
+            mode = folder.stat().st_mode
+        except FileNotFoundError:
+            raise UserError(f"the scenarios folder '{folder}' does not exist") from None
+        except OSError as error:
+            raise UserError(f"the scenarios folder '{folder}' cannot be read ({error.strerror})") from None
+        if stat.S_ISREG(mode):
             read_yaml(folder, Dataset)  # names what is wrong with it
             raise UserError(f"'{folder}' is a file; give the folder that holds <dimension>/<dataset>.yaml")
         base = folder / "scenarios" if (folder / "scenarios").is_dir() else folder
@@ -256,7 +261,8 @@ def open_catalog(extra: Sequence[Path | str] = (), *, bundled: bool = True) -> C
     catalog = Catalog([])
     catalog._people(root / "patients")
     for folder in (Path(p) for p in extra):
-        catalog._people(folder / "patients") if folder.is_dir() else None
+        if os.path.isdir(folder):  # noqa: PTH112
+            catalog._people(folder / "patients")
     for folder in (Path(p) for p in extra):
         catalog._folder(folder)
     return catalog

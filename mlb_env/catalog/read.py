@@ -17,7 +17,19 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Loader(yaml.CSafeLoader):
-    """Safe YAML without implicit dates; only `true` and `false` are booleans (YAML 1.1 also reads `no` and `on` as such)."""
+    """Safe YAML without implicit dates; only `true` and `false` are booleans (YAML 1.1 also reads `no` and `on` as such).
+
+    A key given twice is an error: the second would silently replace the first.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _DROP = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")

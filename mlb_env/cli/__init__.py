@@ -10,6 +10,10 @@ import contextlib
 import errno
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..errors import MlbError
 
 _LONGEST = 700  # characters of an error that are shown: a name may be as long as somebody likes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -29,6 +33,13 @@ def main() -> None:
     except OSError as error:
         code = _refused(error)
     sys.exit(code)
+
+
+def refusal(what: str, error: OSError) -> MlbError:
+    """The error for a file that could not be written: the user's mistake, unless the disk is full."""
+    from ..errors import RunError, UserError
+
+    return (RunError if error.errno in _FULL else UserError)(f"{what} cannot be written ({error.strerror})")
 
 
 def _run() -> str | int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from . import refusal
 from .run import split
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ def schema(
         for n, text in texts.items():
             (out / f"{n}.schema.json").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
+        raise refusal(f"--out {out}:", error) from None
     print(f"{len(texts)} schemas in {out}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shlex
 import sys
@@ -25,6 +24,7 @@ from ..spec.action import Action, Observation, ToolCall
 from ..spec.base import Lang
 from ..spec.forms import CLOSING, FORMS
 from ..spec.jsontext import BadJson, parse_json
+from . import refusal
 from .dialogue import Entry, Screen, conclusion, pad, pretty, shorten, show_verdicts, width_of
 
 HELP = """\
@@ -38,6 +38,7 @@ Type to speak (start with // to say something that begins with a slash). Command
   /help                     this text
   /quit                     leave (without a score)"""
 SEARCH_ROWS = 15
+ECHO = 60  # characters of what was typed that a remark repeats
 YES = frozenset({"y", "yes", "send", "是"})
 Schema = dict[str, Any]
 
@@ -629,7 +630,7 @@ def _finish(episode: Episode, chosen: Play, keyboard: Keyboard, screen: Screen, 
         try:
             save.write_text(trajectory.model_dump_json() + "\n", encoding="utf-8", newline="\n")
         except OSError as error:
-            raise UserError(f"the trajectory cannot be written to '{save}' ({error.strerror})") from None
+            raise refusal(f"the trajectory file '{save}'", error) from None
         screen.line(f"Saved: {save}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from . import refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,7 +137,7 @@ def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None
                     writer.writerow([*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged,
                                      g.score_lenient])  # fmt: skip
     except OSError as error:
-        raise UserError(f"--csv {path}: cannot be written ({error.strerror})") from None
+        raise refusal(f"--csv {path}:", error) from None
 
 
 # --- compare ------------------------------------------------------------------------------------------------------------
