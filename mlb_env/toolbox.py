@@ -110,6 +110,8 @@ class Toolbox:
                 arguments = form.model_dump(mode="json")
                 handler: Callable[[Any], Done] = getattr(self, f"_do_{call.name}")
                 done = handler(form)
+        if done.ok:
+            self._show(done.refs)
         self.events.append(
             ToolEvent(
                 turn=turn, minute=minute, name=call.name[:80], arguments=arguments, ok=done.ok,
@@ -130,6 +132,8 @@ class Toolbox:
                     refs=(pending.test.id,), labels=(pending.label,),
                 )
             )  # fmt: skip
+            self._minute = minute
+            self._show((pending.test.id,))
             notices.append(self._result(pending.test, pending.label))
         return notices
 
@@ -218,6 +222,14 @@ class Toolbox:
             if resource_type in CHART_TYPES[key] or other:
                 self._ledger.disclose(fact, turn=self._turn, minute=self._minute, route="chart", condition="chart_only")
 
+    def _show(self, refs: tuple[str, ...]) -> None:
+        """Facts that these findings or results show."""
+        for fact in self._world.case.facts:
+            shown = set(fact.disclosure.shown_by) & set(refs)
+            if shown:
+                route: Literal["examination", "test"] = "test" if shown & {t.id for t in self._world.case.tests} else "examination"
+                self._ledger.disclose(fact, turn=self._turn, minute=self._minute, route=route, condition=route)
+
     def _do_list_slots(self, form: forms.ListSlots) -> Done:
         department = codes.departments()[form.department]
         name = department.label(self._lang)
@@ -271,13 +283,16 @@ class Toolbox:
     def _do_examine(self, form: forms.Examine) -> Done:
         case, cost = self._world.case, self._world.case.course.time_cost.examine
         region = codes.regions()[form.region].label(self._lang)
-        if form.region == "vitals":
+        found = [e for e in case.exam if e.region == form.region and form.manoeuvre in (None, e.manoeuvre)]
+        if form.region == "vitals" and form.manoeuvre in (None, "measurement"):
             reading = max((v for v in case.vitals if v.t <= self._minute), key=lambda v: v.t, default=None)
             if reading is None:
                 return Done(self._say("没有生命体征记录。", "No vital signs are available."), ok=False, minutes=cost)
-            label = self._label("vitals", "E")
-            return Done(f"{label} {_vitals(reading, self._lang)}", refs=("vitals",), labels=(label,), minutes=cost)
-        found = [e for e in case.exam if e.region == form.region and form.manoeuvre in (None, e.manoeuvre)]
+            refs = ("vitals", *(e.id for e in found))
+            labels = tuple(self._label(r, "E") for r in refs)
+            texts = [_vitals(reading, self._lang), *(e.finding[self._lang] for e in found)]
+            text = "\n".join(f"{label} {line}" for label, line in zip(labels, texts, strict=True))
+            return Done(text, refs=refs, labels=labels, minutes=cost)
         if not found:
             text = self._say(f"{region}：该项检查结果不可用（未检查，不代表正常）。",
                              f"{region}: not available (not examined; that does not mean normal).")  # fmt: skip

@@ -160,3 +160,27 @@ def test_a_report_is_shown_when_asked_for_and_its_table_is_the_cases(interactive
         episode.reset()
         shown = episode.step(lexicon().acts["show_document"].zh[0] + "，" + ask_for("report_document", "zh")).text
         assert all(i.name["zh"] in shown for i in play.case.report.items), play.id
+
+
+def test_a_finding_brings_out_the_fact_that_it_shows(interactive: list[Play]) -> None:
+    found = 0
+    for play in plays(interactive):
+        assert play.case is not None
+        exams = {e.id: e for e in play.case.exam}
+        for fact in play.case.facts:
+            for ref in fact.disclosure.shown_by:
+                found += 1
+                look = ToolCall.of("examine", region=exams[ref].region, manoeuvre=exams[ref].manoeuvre)
+                assert known_after(play, Action(tool_calls=(look,))).get(fact.id) == "examination"
+    assert found >= 3
+
+
+def test_every_finding_of_a_case_can_be_obtained(interactive: list[Play]) -> None:
+    for play in plays(interactive):
+        assert play.case is not None
+        episode = Episode(play, lang="en", persona="plain", max_turns=99)
+        episode.reset()
+        for exam in play.case.exam:
+            episode.step(Action(tool_calls=(ToolCall.of("examine", region=exam.region, manoeuvre=exam.manoeuvre),)))
+        episode.stop("max_tokens")
+        assert {e.id for e in play.case.exam} <= {r for event in episode.trajectory().tools for r in event.refs}

@@ -102,6 +102,8 @@ def _facts(case: PatientCase) -> Iterator[str]:
             yield f"{where}.corrected: needed where told differs from truth and correct_by is given"
         if fact.disclosure.condition == "evolves" and fact.disclosure.at_min is None and not _entered(case, fact):
             yield f"{where}.disclosure.at_min: needed for 'evolves' (or name the fact in a course state)"
+        if routes & {"examination", "test"} and not fact.disclosure.shown_by:
+            yield f"{where}.disclosure.shown_by: name the findings or tests that show it"
         if fact.disclosure.after and fact.disclosure.after not in ids:
             yield f"{where}.disclosure.after: no fact '{fact.disclosure.after}'"
         hard = {"specific_question", "sensitive_question", "alone"}
@@ -144,6 +146,7 @@ def _references(case: PatientCase) -> Iterator[str]:
     t, m = case.truth, case.medication
     places: list[tuple[str, Iterable[str], set[str]]] = [
         ("complaint.key_history", case.complaint.key_history, facts),
+        ("facts.disclosure.shown_by", (x for f in case.facts for x in f.disclosure.shown_by), exams | tests),
         ("complaint.key_exams", case.complaint.key_exams, exams),
         ("mind.beliefs.fact", (b.fact for b in case.mind.beliefs), facts),
         ("testing.essential_sets", (x for s in case.testing.essential_sets for x in s.any_of), tests),

@@ -25,7 +25,7 @@ from .understand import Heard, hear
 from .world import World
 
 SPOKEN_ON_TOPIC: frozenset[Condition] = frozenset({"opening", "open_question", "direct_question", "volunteered_when_topic_near",
-                                                   "observed", "evolves", "examination", "test"})  # fmt: skip
+                                                   "observed", "evolves"})  # fmt: skip
 
 
 class OfflinePatient:
@@ -149,7 +149,9 @@ class OfflinePatient:
                 beyond.append("not_known")
                 continue
             route = self._open_route(fact)
-            if route is None:
+            if route is None and fact.disclosure.condition in ("examination", "test"):
+                beyond.append("cannot_tell")
+            elif route is None:
                 held = True
             elif not fact.told[self._lang]:
                 beyond.append("cannot_tell")

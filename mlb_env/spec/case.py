@@ -181,13 +181,15 @@ class Mind(Model):
 class Disclosure(Model):
     """By which condition a fact comes out. `also`: further routes. `at_min`: episode minute, for `evolves`.
 
-    `after`: another fact that must be out first.
+    `after`: another fact that must be out first. `shown_by`: ids of the examination findings or tests that show it, for
+    `examination` and `test`.
     """
 
     condition: Condition
     also: tuple[Condition, ...] = ()
     after: Id | None = None
     at_min: int | None = Field(default=None, ge=0)
+    shown_by: tuple[Id, ...] = ()
 
 
 class Time(Model):
