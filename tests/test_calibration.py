@@ -47,11 +47,10 @@ def test_the_oracle_reaches_the_ceiling_in_every_scored_dataset(catalog: Catalog
 @pytest.mark.parametrize("lang", LANGS)
 @pytest.mark.parametrize("agent", CHEATERS)
 def test_cheaters_stay_near_the_floor(catalog: Catalog, play_all: Player, agent: str, lang: Lang) -> None:
-    """At the default seed, and on the mean of five: where one code is wanted they draw one, and a draw can be lucky."""
-    found = [scores(play_all(agent, catalog.select(), lang, seed)) for seed in range(5)]
-    assert {n: s for n, s in found[0].items() if s is not None and s > 0.10} == {}
-    means = {n: sum(f[n] or 0.0 for f in found) / len(found) for n in found[0]}
-    assert {n: m for n, m in means.items() if m > 0.10} == {}
+    """At five seeds: where one code is wanted they draw one, and a lucky draw must not pay either."""
+    for seed in range(5):
+        found = scores(play_all(agent, catalog.select(), lang, seed))
+        assert {n: s for n, s in found.items() if s is not None and s > 0.10} == {}, seed
 
 
 def test_random_answers_are_at_chance(catalog: Catalog, play_all: Player) -> None:
