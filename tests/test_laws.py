@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from mlb_env import codes
+from mlb_env.bench.summary import Row, summarise
 from mlb_env.catalog.load import Catalog
 from mlb_env.catalog.play import Play
 from mlb_env.episode import Episode
@@ -252,3 +253,14 @@ def test_one_rubric_fits_one_case(catalog: Catalog, interactive: list[Play], pla
                     foreign = judge(trajectory, rubric_of(other)).score.value
                     assert foreign is not None and own.score.value is not None
                     assert foreign < own.score.value - 0.2, (trajectory.scenario, other.id, foreign)
+
+
+# --- law 11: scores carry their uncertainty (the arithmetic is tested in test_stats.py) ---------------------------------
+
+
+def test_law_11_intervals_cluster_by_case_family(interactive: list[Play], play_all: Player) -> None:
+    """One case serves several scenarios: they move together, and do not count as independent."""
+    summary = summarise([Row.of(t, j) for t, j in play_all("interviewer", interactive, "zh")], trials=1)
+    assert (summary.datasets["MARecord"].n, summary.datasets["MARecord"].clusters) == (9, 6)
+    assert summary.overall.clusters == 6 and summary.overall.n == len(interactive)
+    assert all(g.ci95 is not None and g.ci95[0] <= (g.score or 0) <= g.ci95[1] for g in summary.datasets.values())
