@@ -43,7 +43,6 @@ class AgentContext:
     model: ModelSettings | None = None
     edge: Edge = field(default_factory=NoEdge)  # for agents that are not flows but call models
     gold: Any = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

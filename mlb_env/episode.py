@@ -180,6 +180,8 @@ class Episode:
             raise EpisodeOver("the episode is over; call reset first")
         if isinstance(action, str):
             action = Action.from_text(action)
+        if not isinstance(action, Action):
+            raise UserError(f"an action is a text or an mlb_env.Action, not {type(action).__name__}")
         self.turn += 1
         calls = tuple(c if c.id else ToolCall(name=c.name, arguments=c.arguments, id=f"call_{self.turn}_{i}")
                       for i, c in enumerate(action.tool_calls, 1))  # fmt: skip

@@ -48,11 +48,3 @@ def answer_shape(observation: Observation) -> Any:
 def say(content: str, *calls: ToolCall) -> Action:
     """Speech with tool calls."""
     return Action(content=content, tool_calls=tuple(calls))
-
-
-def enumeration(briefing: Briefing, tool: str, *path: str) -> list[str]:
-    """The codes that a tool's schema lists for a field, for example `enumeration(b, "close", "return_signs", "items")`."""
-    schema: Any = next(t["function"]["parameters"] for t in briefing.tools if t["function"]["name"] == tool)
-    for key in path:
-        schema = schema["properties"][key] if key != "items" else schema["items"]
-    return list(schema["enum"])

@@ -22,7 +22,7 @@ POLICIES = {
     "escalate_all": ("MAGuidance", "MAReport", "MAMedication", "MAKnowledge"),
     "reassure_all": ("MAGuidance", "MAReport", "MAMedication", "MAKnowledge"),
     "refuse_all": ("MAGuidance", "MAReport", "MAMedication", "MAKnowledge"),
-    "form_only": ("MAGuidance", "MAReport", "MAMedication", "MAKnowledge", "MAInspection", "MADiagnosis"),
+    "form_only": ("MAGuidance", "MAReport", "MAMedication", "MAKnowledge", "MAInspection", "MADiagnosis", "MARecord"),
     "order_all": ("MAInspection",),
     "order_none": ("MAInspection",),
     "hedge_all": ("MADiagnosis",),
@@ -64,7 +64,10 @@ def test_random_answers_are_at_chance(catalog: Catalog, play_all: Player) -> Non
 @pytest.mark.parametrize("policy", POLICIES)
 def test_clinical_habits_stay_under_a_quarter(catalog: Catalog, play_all: Player, policy: str, lang: Lang) -> None:
     """Over the mix of cases. The fixed-transcript note is left out for form_only: there a note without talk is the task."""
-    found = scores(play_all(policy, catalog.select(dataset=POLICIES[policy]), lang))
+    plays = catalog.select(dataset=POLICIES[policy])
+    if policy == "form_only":
+        plays = [p for p in plays if p.scenario and p.scenario.variant == "dialogue"]
+    found = scores(play_all(policy, plays, lang))
     assert {n: s for n, s in found.items() if s is None or s > 0.25} == {}
 
 

@@ -162,6 +162,14 @@ def test_language_and_persona_have_to_exist(interactive: list[Play], static: lis
         Episode(Play(dataset=static[0].dataset, item=only), lang="en")
 
 
+def test_what_is_no_action_is_refused_and_costs_nothing(interactive: list[Play]) -> None:
+    episode = started(interactive, "maguidance-p01")
+    for wrong in (None, {"content": "hi"}, 5):
+        with pytest.raises(UserError, match="an action is a text"):
+            episode.step(wrong)  # type: ignore[arg-type]
+    assert episode.turn == 0
+
+
 def test_there_is_no_trajectory_before_the_end(interactive: list[Play]) -> None:
     with pytest.raises(MlbError):
         started(interactive, "maguidance-p01").trajectory()

@@ -35,7 +35,6 @@ class Lexicon(Model):
 
 
 ACTS = ("interrogative", "open", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
-_ZH = re.compile(r"[㐀-鿿]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
 _WORD = re.compile(r"[a-z0-9]+(?:['’-][a-z0-9]+)*")
 
@@ -200,11 +199,6 @@ def _sentences(text: str) -> list[tuple[str, str]]:
 def ask_for(topic: str, lang: Lang) -> str:
     """A good question on a topic."""
     return lexicon().topics[topic].ask[lang]
-
-
-def is_zh(text: str) -> bool:
-    """Whether a text holds Chinese characters."""
-    return bool(_ZH.search(text))
 
 
 def raw_lexicon() -> dict[str, Any]:
