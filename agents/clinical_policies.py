@@ -2,7 +2,8 @@
 
 escalate_all sends everybody to hospital by ambulance, reassure_all sends everybody home, order_all and order_none are what
 they say, refuse_all declines, hedge_all names twenty diseases, template_record writes "denied" everywhere, interrogate_all
-asks the whole lexicon and concludes nothing, form_only submits the perfect form and says nothing (it is given the gold),
+asks the whole lexicon and concludes nothing, form_only submits the perfect form and says nothing, contradict asks one
+question, submits the perfect form and tells the patient the opposite (both are given the gold),
 parrot_chart copies the chart.
 """
 
@@ -27,6 +28,13 @@ LINES = {
     "reassure_all": {"zh": "放心，没有大碍，在家休息观察就好。", "en": "Don't worry, this is nothing serious. Rest at home."},
     "refuse_all": {"zh": "抱歉，我不能提供医疗建议，请咨询医生。", "en": "I'm sorry, I cannot give medical advice. Please see a doctor."},
 }
+
+OPPOSITE = {
+    "home": {"zh": "放心，没有大碍，不用去医院，在家休息观察就好，药照常吃。",
+             "en": "Don't worry, this is nothing serious. No need to see a doctor; rest at home and keep taking all your medicines."},
+    "urgent": {"zh": "情况很危险，请立即拨打120去急诊，所有的药马上停掉。",
+               "en": "This is dangerous: call an ambulance now, go to the emergency department and stop all your medicines."},
+}  # fmt: skip
 
 
 def make(context: AgentContext) -> Policy:
@@ -61,6 +69,8 @@ class Policy:
             self._remember(observation)
         if self._name == "form_only":
             return say("", self._perfect())
+        if self._name == "contradict" and tool == "close":
+            return self._contradict()
         line = LINES.get(self._name, {"zh": "好的。", "en": "All right."})[self._lang]
         calls = [ToolCall.of("escalate", disposition="D1")] if self._name == "escalate_all" and "escalate" in self._tools else []
         return say(line, *calls, self._form(tool))
@@ -76,6 +86,13 @@ class Policy:
 
         call: ToolCall = bundled("oracle").final_call(self._gold, self._lang)
         return call
+
+    def _contradict(self) -> Action:
+        if self._turn == 1:
+            return say({"zh": "您哪里不舒服？什么时候开始的？", "en": "What is wrong, and when did it start?"}[self._lang])
+        form = self._perfect()
+        urgent = json.loads(form.arguments)["disposition"] in ("D1", "D2", "D3", "D4")
+        return say(OPPOSITE["home" if urgent else "urgent"][self._lang], form)
 
     def _remember(self, observation: Observation) -> None:
         for message in observation.messages:

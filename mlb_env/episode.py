@@ -220,6 +220,8 @@ class Episode:
                 break
         self.malformed += bad
         talks = self.play.scenario.variant == "dialogue"
+        if action.content.strip() and talks:
+            patient.listen(action.content, turn=self.turn, minute=self.minute)
         if action.content.strip() and toolbox.conclusion is None and talks and not (closing and bad):
             said = yield from patient.reply(action.content, turn=self.turn, minute=self.minute)
             self._add("user", said, "patient")

@@ -261,6 +261,6 @@ def test_one_rubric_fits_one_case(catalog: Catalog, interactive: list[Play], pla
 def test_law_11_intervals_cluster_by_case_family(interactive: list[Play], play_all: Player) -> None:
     """One case serves several scenarios: they move together, and do not count as independent."""
     summary = summarise([Row.of(t, j) for t, j in play_all("interviewer", interactive, "zh")], trials=1)
-    assert (summary.datasets["MARecord"].n, summary.datasets["MARecord"].clusters) == (9, 6)
+    assert (summary.datasets["MARecord"].n, summary.datasets["MARecord"].clusters) == (13, 6)
     assert summary.overall.clusters == 6 and summary.overall.n == len(interactive)
     assert all(g.ci95 is not None and g.ci95[0] <= (g.score or 0) <= g.ci95[1] for g in summary.datasets.values())

@@ -9,6 +9,7 @@ import pytest
 from mlb_env import codes
 from mlb_env.catalog.play import Play
 from mlb_env.episode import Episode
+from mlb_env.patient.advice import advised
 from mlb_env.patient.understand import ask_for, hear, lexicon, matcher
 from mlb_env.spec.action import Action, ToolCall
 from mlb_env.spec.base import LANGS, Lang
@@ -184,3 +185,24 @@ def test_every_finding_of_a_case_can_be_obtained(interactive: list[Play]) -> Non
             episode.step(Action(tool_calls=(ToolCall.of("examine", region=exam.region, manoeuvre=exam.manoeuvre),)))
         episode.stop("max_tokens")
         assert {e.id for e in play.case.exam} <= {r for event in episode.trajectory().tools for r in event.refs}
+
+
+@pytest.mark.parametrize(
+    ("said", "plans"),
+    [
+        ("请立即拨打120。", ["urgent"]),
+        ("没有大碍，在家休息观察就好。", ["home"]),
+        ("不能在家观察，必须马上去医院急诊。", ["urgent"]),
+        ("如果加重，请拨打120。", []),
+        ("您现在是在家休息吗？", []),
+        ("请放心。", []),
+        ("明天到门诊复诊。", ["visit"]),
+        ("Call an ambulance now.", ["urgent"]),
+        ("This is nothing serious; rest at home.", ["home"]),
+        ("Do not stay at home. Please see a doctor tomorrow.", ["visit"]),
+        ("If it gets worse, call 120.", []),
+        ("Don't worry, we will look after you.", []),
+    ],
+)
+def test_the_patient_takes_away_what_it_is_plainly_told_to_do(said: str, plans: list[str]) -> None:
+    assert list(advised(said)) == plans

@@ -130,6 +130,7 @@ HABITS = {  # the fixed policies share one file
     "template_record": "Calibration: writes 'denied' everywhere",
     "interrogate_all": "Calibration: asks the whole lexicon and concludes nothing",
     "form_only": "Calibration: submits the perfect form and says nothing",
+    "contradict": "Calibration: asks one question, submits the perfect form and tells the patient the opposite",
     "parrot_chart": "Calibration: copies the chart",
 }
 

@@ -19,6 +19,7 @@ from ..spec.base import Lang
 from ..spec.case import Condition, Fact
 from ..spec.persona import Persona
 from ..spec.trajectory import Answer, PatientEvent
+from .advice import advised
 from .ledger import Ledger
 from .phrases import PHRASES
 from .understand import Heard, hear
@@ -56,6 +57,11 @@ class OfflinePatient:
             elif fact.disclosure.condition == "observed":
                 self._ledger.disclose(fact, turn=0, minute=0, route="observed", condition="observed")
         return self._rng.choice(case.opening[self._lang])
+
+    def listen(self, text: str, *, turn: int, minute: int) -> None:
+        """Take in what the agent says, also when no answer follows: what it tells the person to do is remembered."""
+        for plan in advised(text):
+            self._event("understood", turn, minute, plan)
 
     def reply(self, text: str, *, turn: int, minute: int) -> Flow[str]:
         """The answer to one turn of speech. A flow without effects: it ends at once."""

@@ -162,7 +162,7 @@ def hear(text: str, cues: Matcher) -> Heard:
     asks: dict[str, None] = {}
     acts: set[str] = set()
     question = False
-    for sentence, mark in _sentences(text.lower()):
+    for sentence, mark in sentences(text.lower()):
         hits = cues.find(sentence)
         named = {h.key[4:] for h in hits if h.key.startswith("act:")}
         acts |= named
@@ -182,7 +182,7 @@ def hear(text: str, cues: Matcher) -> Heard:
     return Heard(tuple(asks), frozenset(acts), question)
 
 
-def _sentences(text: str) -> list[tuple[str, str]]:
+def sentences(text: str) -> list[tuple[str, str]]:
     """Sentences with the mark that ends each ("" at the end)."""
     result = []
     start = 0

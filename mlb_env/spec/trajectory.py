@@ -45,11 +45,12 @@ class Answer(Model):
 class PatientEvent(Model):
     """Something the patient did besides answering. teach_back_*: asked to repeat in own words, and did so wrongly or
     rightly; left_room: the third person went out; question: asked a question of their own (`id`); state: the course
-    moved on (`id`); document: showed a document; framed: the agent normalised and explained a sensitive question."""
+    moved on (`id`); document: showed a document; framed: the agent normalised and explained a sensitive question; understood:
+    took away what to do (`id`: home, visit or urgent)."""
 
     turn: int
     minute: int
-    kind: Literal["teach_back_wrong", "teach_back_right", "left_room", "question", "state", "document", "framed"]
+    kind: Literal["teach_back_wrong", "teach_back_right", "left_room", "question", "state", "document", "framed", "understood"]
     id: str = ""
 
 
