@@ -19,6 +19,8 @@ from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
 from mlb_env.spec.base import Lang
 
 NOT = {"no", "not", "none", "never", "nothing", "dont", "havent", "hasnt", "nobody", "isnt", "wasnt", "neither", "doesnt"}
+WELL = {"zh": ("正常", "挺顺", "没问题", "有劲", "都行", "好好的", "挺好", "都好"), "en": ("fine", "normal", "easily", "all right", "can hold")}
+YES = {"zh": ("有", "是的", "对"), "en": ("yes", "yeah", "i do", "i have")}
 UNSURE = {"zh": ("说不上来", "不清楚", "不太记得", "说不准", "没太听明白"), "en": ("couldn't say", "don't know", "not sure", "another way", "can't tell")}
 FLAGS = ("chest_pain", "dyspnoea", "syncope", "sweating", "visual_disturbance", "headache", "limb_weakness", "drowsiness",
          "black_stool", "blood_in_stool", "fever", "incontinence", "saddle_numbness")  # fmt: skip
@@ -64,7 +66,26 @@ SECOND_THOUGHTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, st
     ("Epistaxis", (), ("华法林", "warfarin"), {"zh": "华法林抗凝过度", "en": "Warfarin over-anticoagulation"}, "haematology", "D3",
      ("repeat_inr",)),
 )  # fmt: skip
+# What more a student would ask about a first thought, and the drugs of which one is told to beware with it.
+MORE: dict[str, tuple[str, ...]] = {
+    "Acute gastroenteritis": ("intake", "wet_nappies", "crying_tears", "playfulness", "blood_in_stool", "bilious_vomiting"),
+    "Non-specific low back pain": ("saddle_numbness", "incontinence", "urinary_retention", "night_pain", "trauma", "weight_change"),
+    "Thyroid nodule": ("neck_swelling", "hoarseness", "dysphagia", "weight_change", "blood_in_stool"),
+    "Epistaxis": ("black_stool", "haematuria", "trauma", "falls", "anticoagulant"),
+    "Migraine": ("visual_disturbance", "abdominal_pain", "fetal_movement", "hand_face_swelling", "vaginal_bleeding", "seizure"),
+    "Acute gastritis": ("dizziness", "sweating", "dyspnoea", "black_stool", "anticoagulant"),
+}
 ELSE = ({"zh": "待查", "en": "Undetermined"}, "general_practice", "D4", ("cbc",), ("fever_high", "not_improving"))
+# What one is told of common drugs: name -> when it matters (a topic or a first thought), action then, action else.
+DRUGS: tuple[tuple[tuple[str, str], str, str, str], ...] = (
+    (("华法林", "warfarin"), "", "", "check_first"), (("丹参", "danshen"), "Warfarin over-anticoagulation", "stop", "check_first"),
+    (("布洛芬", "ibuprofen"), "pregnancy", "avoid", "check_first"), (("对乙酰氨基酚", "paracetamol"), "", "", "allowed"),
+    (("二甲双胍", "metformin"), "", "", "check_first"), (("硝酸甘油", "nitroglycerin"), "Acute coronary syndrome", "avoid", "check_first"),
+    (("阿司匹林", "aspirin"), "", "", "check_first"), (("头孢", "cefaclor"), "Acute gastroenteritis", "avoid", "check_first"),
+    (("口服补液盐", "oral rehydration salts"), "", "", "allowed"), (("洛哌丁胺", "loperamide"), "Acute gastroenteritis", "avoid", "check_first"),
+    (("优甲乐", "levothyroxine"), "drug_prescribed", "continue", "avoid"), (("生物素", "biotin"), "", "", "pause"),
+    (("缬沙坦", "valsartan"), "pregnancy", "avoid", "continue"), (("氨氯地平", "amlodipine"), "", "", "continue"),
+)  # fmt: skip
 MAYBE = {"zh": ("据我所知", "印象里", "好像", "记不", "想不起"), "en": ("that i know", "i don't think", "i'm aware", "remember")}
 
 
@@ -85,7 +106,7 @@ class Interviewer:
         self._pending: list[str] = []
         self._opening = self._all = ""
         self._acts: tuple[str, ...] = ()
-        self._turn = 0
+        self._turn = self._checks = 0
 
     def act(self, observation: Observation) -> Action:
         tool = closing_tool(self._briefing)
@@ -95,14 +116,20 @@ class Interviewer:
         self._turn += 1
         if self._turn == 1:
             self._opening = " ".join(m.content for m in observation.messages if m.speaker in ("patient", "scene"))
-        urgent = self._turn >= 3 and bool(self._alarms()) and "escalate" in self._tools and self._briefing.dataset == "MAGuidance"
-        out_of_time = self._turn >= self._briefing.max_turns - 1
+        if self._turn in (1, 3) and self._briefing.dataset in ("MAKnowledge", "MAGuidance", "MAReport"):  # the complaint brings questions of its own, asked first
+            extra = [t for t in MORE.get(self._first_thought()[0]["en"], ()) if t not in self._answers]
+            self._plan = [*self._plan[:2], *extra, *(t for t in self._plan[2:] if t not in extra)]
+        urgent = self._turn >= 3 and bool(self._alarms()) and "escalate" in self._tools
+        out_of_time = self._turn >= self._briefing.max_turns - 1 - 2 * (self._briefing.dataset == "MAKnowledge")
         if self._plan and not out_of_time and not urgent:
             # one question a turn keeps question and answer together; two while time is short
             room = self._briefing.max_turns - 2 - self._turn
             size = 2 if len(self._plan) > room else 1
             self._pending, self._plan = self._plan[:size], self._plan[size:]
             return say(" ".join(self._question(t) for t in self._pending), *self._look())
+        if not urgent and not out_of_time and self._checks < 2 and self._briefing.dataset == "MAKnowledge":
+            self._checks += 1
+            return say(self._closing_words() + lexicon().acts["teach_back"][self._lang][0])
         return say(self._closing_words(), self._form(tool))
 
     def _question(self, topic: str) -> str:
@@ -115,19 +142,33 @@ class Interviewer:
         said = " ".join(m.content for m in observation.messages if m.speaker == "patient")
         self._all += " " + said
         for topic in self._pending:
-            self._answers[topic] = self._read(said)
+            self._answers[topic] = self._read(topic, said)
             self._texts[topic] = said
         self._pending = []
 
-    def _read(self, said: str) -> str:
-        """present, denied or unknown, by the first clause of the answer: crude, and wrong at times."""
+    def _read(self, topic: str, said: str) -> str:
+        """present, denied or unknown: by denying and by well-being words, clause by clause. Crude, and wrong at times.
+
+        What would alarm counts as present only where the answer names it or says yes.
+        """
         lowered = said.lower()
         if any(u in lowered for u in (*UNSURE[self._lang], *MAYBE[self._lang])):
             return "unknown"
-        first = re.split(r"[，。；,.;]", lowered)[0]
+        clauses = [c.strip() for c in re.split(r"[，。；！？,.;!?]", lowered) if c.strip()]
+        if any(self._denies(c) for c in clauses[:2]):
+            return "denied"
+        if topic not in ALARMING:
+            return "present"
+        cues = getattr(lexicon().topics[topic], self._lang)
+        named = any(w.lower() in c or c.startswith(YES[self._lang]) for c in clauses for w in cues)
+        return "present" if named else "unknown"
+
+    def _denies(self, clause: str) -> bool:
+        if any(w in clause for w in WELL[self._lang]):
+            return True
         if self._lang == "zh":
-            return "denied" if "没" in first or first.startswith(("不", "无", "从不")) else "present"
-        return "denied" if set(first.replace("'", "").split()) & NOT else "present"
+            return "没" in clause or clause.startswith(("不", "无", "从不")) or "不" in clause[:4]
+        return bool(set(clause.replace("'", "").split()) & NOT)
 
     def _alarms(self) -> list[str]:
         return [t for t, state in self._answers.items() if state == "present" and t in ALARMING]
@@ -180,16 +221,17 @@ class Interviewer:
         disposition = calm if sure else "D2" if alarms else calm
         return ToolCall.of(
             tool, disposition=disposition, department=department if sure or not alarms else "emergency", return_signs=list(signs),
-            drugs=[{"name": n, "action": "check_first"} for n in self._drugs()],
+            drugs=list(self._drugs()),
             follow_up={"department": department, "window": disposition}, readings=self._readings(),
         )  # fmt: skip
 
-    def _drugs(self) -> Iterable[str]:
-        """Drug names heard: words that are written in the patient's answers on drugs, against a short list of common drugs."""
-        common = {"华法林": "warfarin", "丹参": "danshen", "布洛芬": "ibuprofen", "对乙酰氨基酚": "paracetamol", "二甲双胍": "metformin",
-                  "硝酸甘油": "nitroglycerin", "阿司匹林": "aspirin", "头孢": "cefaclor", "口服补液盐": "oral rehydration salts"}  # fmt: skip
-        heard = self._all.lower()
-        return [zh if self._lang == "zh" else en for zh, en in common.items() if (zh in heard if self._lang == "zh" else en in heard)]
+    def _drugs(self) -> Iterable[dict[str, str]]:
+        """What is said of each common drug that was heard of, or that goes with the first thought."""
+        heard, thought = self._all.lower(), {self._pattern()[0]["en"], self._first_thought()[0]["en"]}
+        thought |= {t for t, state in self._answers.items() if state == "present"}
+        for (zh, en), when, then, otherwise in DRUGS:
+            if (zh in heard if self._lang == "zh" else en in heard) or (when and when in thought):
+                yield {"name": zh if self._lang == "zh" else en, "action": then if when in thought else otherwise}
 
     def _readings(self) -> list[dict[str, str]]:
         """Flagged lines of a report table that was shown: significant where far outside the range, else minor."""

@@ -86,7 +86,7 @@ def test_the_interviewer_lies_between_floor_and_ceiling(catalog: Catalog, play_a
     for agent in CHEATERS:
         for name, value in scores(play_all(agent, plays, lang)).items():
             floor[name] = max(floor[name], value or 0.0)
-    assert all(floor[n] + 0.02 < (s or 0) < 0.9 for n, s in honest.items()), (honest, floor)
+    assert all(floor[n] + 0.1 < (s or 0) < 0.9 for n, s in honest.items()), (honest, floor)
 
 
 def test_negative_control_a_rubric_that_pays_for_silence_would_be_seen(catalog: Catalog, play_all: Player) -> None:
