@@ -13,6 +13,7 @@ from mlb_env.agent import AgentContext
 from mlb_env.catalog.play import Play
 from mlb_env.judge.derive import rubric_of
 from mlb_env.kit import say
+from mlb_env.patient.phrases import PHRASES
 from mlb_env.patient.understand import ask_for, lexicon
 from mlb_env.record.world import fhir_id
 from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
@@ -38,13 +39,16 @@ class Oracle:
         self._questions = list(_needed(self._play)) if self._play.case else []
         self._stage = 0
         self._asked: set[tuple[str, str | None]] = set()
-        self._private = False
+        self._private = self._reason = False
+        self._last: list[tuple[Fact, tuple[str, str | None]]] = []
 
     def act(self, observation: Observation) -> Action:
         if self._play.item is not None:
             return Action(content=static_answer(self._play, self._lang))
         assert self._play.case is not None and self._play.scenario is not None
-        self._heard += "\n" + "\n".join(m.content for m in observation.messages if m.speaker == "patient")
+        answer = "\n".join(m.content for m in observation.messages if m.speaker == "patient")
+        self._heard += "\n" + answer
+        self._again(answer)
         if self._play.scenario.variant == "transcript":
             return say("", final_call(self._play, self._lang))
         return self._interactive(self._play.case, observation)
@@ -73,10 +77,22 @@ class Oracle:
                 return say(speech, *([ToolCall.of("wait", minutes=due)] if due else []))
         return say(self._summary(case), final_call(self._play, self._lang))
 
+    def _again(self, answer: str) -> None:
+        """Ask anew what the patient did not catch, did not recall, or would not say without a reason."""
+        put_off = {name for name in ("misheard", "hesitated", "guarded", "too_many") for p in PHRASES[name][self._lang] if p in answer}
+        if put_off and self._last:
+            self._asked -= {key for _, key in self._last}
+            self._questions = [fact for fact, _ in self._last] + self._questions
+            self._reason = "guarded" in put_off
+        self._last = []
+
     def _ask(self, most: int) -> str:
         """The next questions, skipping what was said already."""
         zh = self._lang == "zh"
         parts: list[str] = []
+        if self._reason:
+            self._reason = False
+            parts, most = ["我能理解您的心情，这样问是为了您的安全。" if zh else "I understand; I ask because it helps me keep you safe."], most + 1
         while self._questions and len(parts) < most:
             fact = self._questions[0]
             conditions = {fact.disclosure.condition, *fact.disclosure.also}
@@ -96,6 +112,7 @@ class Oracle:
             if key in self._asked:
                 continue
             self._asked.add(key)
+            self._last.append((fact, key))
             parts.append(question)
             if "document" in conditions and not conditions & {"direct_question", "open_question", "specific_question"}:
                 break

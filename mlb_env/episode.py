@@ -21,6 +21,7 @@ from .effects import Edge, Flow, NoEdge, adrive, drive
 from .errors import MlbError, UserError
 from .patient.ledger import Ledger
 from .patient.offline import OfflinePatient
+from .patient.worded import Casting, ModelPatient
 from .patient.world import World
 from .prompts import briefing, item_prompt
 from .record.store import Store
@@ -49,6 +50,7 @@ class Episode:
         max_turns: overrides the scenario's turn budget.
         trial: number of the repetition, part of the episode's name.
         edge: carries effects out; the offline patient needs none.
+        patient: who plays the patient; None: the offline patient.
 
     Raises:
         UserError: the scenario does not exist in `lang`, or has no such persona.
@@ -56,13 +58,14 @@ class Episode:
 
     def __init__(
         self, play: Play, *, lang: Lang = "en", seed: int = 0, persona: str | None = None, max_turns: int | None = None,
-        trial: int = 0, edge: Edge | None = None,
+        trial: int = 0, edge: Edge | None = None, patient: Casting | None = None,
     ) -> None:  # fmt: skip
         if lang not in play.langs:
             raise UserError(f"the scenario '{play.id}' does not exist in '{lang}'; it exists in {', '.join(play.langs)}")
         self.play, self.lang, self.seed, self.trial = play, lang, seed, trial
         self.max_turns = max_turns or (play.budget.turns if play.interactive else 1)
         self._edge: Edge = edge or NoEdge()
+        self._casting = patient or Casting()
         self._wanted_persona = persona
         self._stop: StopReason | None = None
         self._messages: list[Message] = []
@@ -133,7 +136,7 @@ class Episode:
             play.memo[base_key] = build(play.case, self.lang)
         self._store = Store(play.memo[base_key])
         self._toolbox = Toolbox(world, play.dataset, self._store, self._ledger, self.lang)
-        self._patient = OfflinePatient(world, play.personas[self._persona], self.lang, rng, self._ledger)
+        self._patient = self._casting.make(world, play.personas[self._persona], self.lang, rng, self._ledger)
         self._course = play.case.course.states[0].id if play.case.course.states else None
         if play.scenario.variant == "transcript":
             self._show_transcript()
@@ -249,8 +252,10 @@ class Episode:
                 self._course = transition.target
                 state = next(s for s in course.states if s.id == transition.target)
                 patient.enter(state.id, turn=self.turn, minute=self.minute)
+                toolbox.enter(state, self.minute)
                 self._add("user", state.talk[self.lang], "scene")
-                patient.evolve([world.facts[f] for f in state.facts], turn=self.turn, minute=self.minute)
+                for said in patient.evolve([world.facts[f] for f in state.facts], turn=self.turn, minute=self.minute):
+                    self._add("user", said, "patient")
                 break
         for notice in toolbox.due(self.minute):
             self._add("user", notice, "system")
@@ -294,6 +299,8 @@ class Episode:
             raise MlbError("the episode has not ended yet; there is no trajectory to hand out")
         play, toolbox, patient = self.play, self._toolbox, self._patient
         conclusion = toolbox.conclusion if toolbox else None
+        if isinstance(patient, ModelPatient) and patient.usage.calls:
+            self.spend("patient", patient.usage)
         return Trajectory(
             episode=self.name, scenario=play.id, dataset=play.dataset.name, dimension=play.dataset.dimension,
             edition=play.dataset.edition, lang=self.lang, seed=self.seed, trial=self.trial, family=play.family,
@@ -301,7 +308,8 @@ class Episode:
             case=play.case.id if play.case else None, case_version=play.case.version if play.case else None,
             persona=self._persona, content_hash=play.content_hash, messages=tuple(self._messages),
             ledger=tuple(self._ledger.entries), answers=tuple(patient.answers) if patient else (),
-            patient_events=tuple(patient.events) if patient else (), tools=tuple(toolbox.events) if toolbox else (),
+            patient_events=tuple(patient.events) if patient else (),
+            tellings=tuple(patient.tellings) if patient else (), tools=tuple(toolbox.events) if toolbox else (),
             record_changes=tuple(self._store.changes) if toolbox else (), conclusion=conclusion,
             conclusion_turn=self._concluded_at[0] if conclusion is not None else None,
             conclusion_minute=self._concluded_at[1] if conclusion is not None else None,

@@ -33,3 +33,7 @@ class RunError(MlbError):
 
 class AgentFailed(MlbError):
     """The agent's model failed, or answered nothing that can be used; the episode stays ungraded, with this reason."""
+
+
+class SimulatorFailed(MlbError):
+    """Whoever plays the patient (a model, a person) failed; the episode stays ungraded, with this reason: it is not the agent's fault."""

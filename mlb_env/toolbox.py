@@ -23,7 +23,7 @@ from .record.world import SELF, fhir_id
 from .spec import forms
 from .spec.action import ToolCall
 from .spec.base import L, Lang, Model
-from .spec.case import Result, Test, Vitals
+from .spec.case import CourseState, Result, Test, Vitals
 from .spec.jsontext import BadJson, parse_json
 from .spec.scenario import Dataset
 from .spec.trajectory import ToolEvent
@@ -85,6 +85,7 @@ class Toolbox:
         self._identified = dataset.role != "service_desk"
         self._wrong_identity = 0
         self._pending: list[Pending] = []
+        self._state: tuple[int, tuple[Vitals, ...]] = (0, ())  # since when, and its readings
         self._labels: dict[str, str] = {}  # case id -> label shown
         self._turn = self._minute = 0
 
@@ -119,6 +120,10 @@ class Toolbox:
             )
         )  # fmt: skip
         return call.name, done
+
+    def enter(self, state: CourseState, minute: int) -> None:
+        """The patient's course moved to another state: vital signs follow it."""
+        self._state = (minute, state.vitals)
 
     def due(self, minute: int) -> list[str]:
         """Test results that have come in by now, as notices."""
@@ -285,7 +290,9 @@ class Toolbox:
         region = codes.regions()[form.region].label(self._lang)
         found = [e for e in case.exam if e.region == form.region and form.manoeuvre in (None, e.manoeuvre)]
         if form.region == "vitals" and form.manoeuvre in (None, "measurement"):
-            reading = max((v for v in case.vitals if v.t <= self._minute), key=lambda v: v.t, default=None)
+            since, readings = self._state
+            now = self._minute - since
+            reading = max((v for v in readings or case.vitals if v.t <= (now if readings else self._minute)), key=lambda v: v.t, default=None)
             if reading is None:
                 return Done(self._say("没有生命体征记录。", "No vital signs are available."), ok=False, minutes=cost)
             refs = ("vitals", *(e.id for e in found))

@@ -10,7 +10,7 @@ import platform
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import Random
@@ -20,9 +20,11 @@ from ..catalog.load import Catalog, content_root, open_catalog
 from ..catalog.play import Play
 from ..effects import AskHuman, Edge, Effect, ModelSettings, Reply
 from ..errors import MlbError, UserError
+from ..patient.worded import Casting, cast_patient
 from ..spec.base import Lang
+from ..spec.trajectory import Trajectory
 from .settings import RunSettings
-from .store import AgentSource, RunHeader
+from .store import AgentSource, RunHeader, read_header, read_trajectories
 
 MODEL_AGENTS = ("chat", "langgraph")  # bundled agents that call a model
 Ask = Callable[[AskHuman], str]
@@ -52,6 +54,7 @@ class Plan:
     factory: AgentFactory
     calls_model: bool
     left_out: int
+    recorded: dict[str, Trajectory] = field(default_factory=dict)  # of the patient replay:<run>, by episode
 
     @property
     def max_calls(self) -> int:
@@ -68,6 +71,12 @@ class Plan:
                 model=self.model, edge=edge, gold=job.play if privileged else None,
             )
         )  # fmt: skip
+
+    def casting(self, job: Job) -> Casting:
+        """Who plays the patient of one episode."""
+        settings = self.settings
+        model = settings.patient_model.settings() if settings.patient_model else None
+        return cast_patient(settings.patient, model, self.recorded.get(job.name))
 
     @property
     def model(self) -> ModelSettings | None:
@@ -97,9 +106,28 @@ def make_plan(
         edition=_edition(jobs), content={name: catalog.hashes[name] for name in _datasets(jobs)}, episodes=len(jobs),
     )  # fmt: skip
     _no_secret(header)
-    plan = Plan(settings=settings, jobs=jobs, header=header, factory=loaded, calls_model=calls_model, left_out=left_out)
+    plan = Plan(settings=settings, jobs=jobs, header=header, factory=loaded, calls_model=calls_model, left_out=left_out,
+                recorded=_recorded(settings, jobs))  # fmt: skip
     _try_out(plan, edge or LateEdge())
     return plan
+
+
+def _recorded(settings: RunSettings, jobs: tuple[Job, ...]) -> dict[str, Trajectory]:
+    """The episodes that the patient replays. An episode that was not recorded is a mistake: its patient would be another one."""
+    if settings.patient_model is not None:
+        from ..llm.endpoint import ModelEdge
+
+        ModelEdge.check(settings.patient_model.settings())
+    if not settings.patient.startswith("replay:"):
+        return {}
+    folder = Path(settings.patient.partition(":")[2])
+    read_header(folder)
+    found = {t.episode: t for t in read_trajectories(folder)}
+    missing = [j.name for j in jobs if j.play.interactive and j.name not in found]
+    if missing:
+        raise UserError(f"--patient replay: '{folder}' holds no episode {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+                        + "; choose what it holds with --scenario, --lang and --trials")  # fmt: skip
+    return found
 
 
 # --- the scenarios ------------------------------------------------------------------------------------------------------
@@ -115,6 +143,12 @@ def _jobs(settings: RunSettings, catalog: Catalog) -> tuple[tuple[Job, ...], int
     chosen = [(play, langs) for play in plays if (langs := _langs(play, settings))]
     if not chosen:
         raise UserError(f"--lang {settings.lang}: none of the {len(plays)} scenarios chosen exists in it")
+    if settings.persona is not None:
+        fits = catalog.personas[settings.persona].informants
+        strangers = [p.id for p, _ in chosen if p.case and fits and p.case.person.informant.kind not in fits]
+        if strangers:
+            raise UserError(f"--persona {settings.persona} fits only who speaks as {' or '.join(fits)}; it does not fit {strangers[0]}; "
+                            "choose scenarios with --scenario")  # fmt: skip
     left_out = len(plays) - len(chosen)
     jobs = tuple(
         Job(play, lang, trial) for play, langs in chosen[: settings.limit] for lang in langs for trial in range(settings.trials)

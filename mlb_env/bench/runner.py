@@ -149,7 +149,7 @@ async def _play_all(
     plan: Plan, store: RunStore, edge: LateEdge, concurrency: int, before: Callable[[Plan, Path], None] | None,
     progress: Progress | None,
 ) -> RunResult:  # fmt: skip
-    if plan.settings.agent == "human":
+    if "human" in (plan.settings.agent, plan.settings.patient):
         concurrency = 1  # there is one keyboard
     try:
         if before is not None:
@@ -233,6 +233,7 @@ def _episode(plan: Plan, job: Job, edge: Edge) -> Episode:
     return Episode(
         job.play, lang=job.lang, seed=settings.seed, persona=settings.persona if job.play.interactive else None,
         max_turns=settings.max_turns if job.play.interactive else None, trial=job.trial, edge=edge,
+        patient=plan.casting(job),
     )  # fmt: skip
 
 

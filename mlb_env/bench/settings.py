@@ -62,6 +62,7 @@ class RunSettings(Model):
     max_turns: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)  # of the agent's model, per episode
     model: ModelConfig | None = None
+    patient_model: ModelConfig | None = None  # with `patient` llm:<model>
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -85,9 +86,23 @@ class RunSettings(Model):
             if error.errors()[0]["type"] == "extra_forbidden":
                 raise UserError(f"a run has no setting '{loc[-1]}'; it has {', '.join(cls.model_fields)}") from None
             raise UserError(f"{'.'.join(option(str(p)) for p in loc[:1])}: {problem}") from None
-        if made.patient != "offline":
-            raise UserError(f"--patient {made.patient}: this version has the offline patient only; give --patient offline")
-        return made
+        return made._with_patient()
+
+    def _with_patient(self) -> Self:
+        """Settings whose patient is one there is, with its model where it has one."""
+        kind, _, rest = self.patient.partition(":")
+        if kind == "llm" and rest:
+            config = self.patient_model or ModelConfig(model=rest)
+            if config.model != rest:
+                raise UserError(f"--patient {self.patient}: the model settings of the patient name another model, '{config.model}'")
+            return self.model_copy(update={"patient_model": config})
+        if self.patient_model is not None:
+            raise UserError(f"--patient {self.patient} calls no model, but model settings for the patient are given; use --patient llm:MODEL")
+        if kind == "replay" and rest:
+            return self.model_copy(update={"patient": f"replay:{Path(rest).absolute()}"})
+        if self.patient not in ("offline", "human"):
+            raise UserError(f"--patient {self.patient}: there is no such patient; there are offline, llm:MODEL, human and replay:RUN")
+        return self
 
 
 def option(name: str) -> str:
@@ -102,19 +117,38 @@ def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | No
         UserError: a broken file, a role that this version does not use, no model name, a secret in the address.
     """
     file = read_yaml(config, ConfigFile) if config else ConfigFile()
-    for role in ("patient", "judge"):
-        if getattr(file, role) is not None:
-            raise UserError(f"{config}: the section '{role}' cannot be used, as this version's {role} calls no model; remove it")
+    if file.judge is not None:
+        raise UserError(f"{config}: the section 'judge' cannot be used, as this version's judge calls no model; remove it")
     fields = {**file.agent, **flags}
     if not fields:
         return None
+    return _model(fields, file.agent, flags, config)
+
+
+def patient_config(patient: str | None, flags: dict[str, Any], config: Path | None) -> ModelConfig | None:
+    """The model of the patient `llm:<model>`: its name from there, the rest from the flags and the section `patient` of `--config`.
+
+    Raises:
+        UserError: a broken file, settings for a patient that calls no model, a secret in the address.
+    """
+    section = (read_yaml(config, ConfigFile).patient if config else None) or {}
+    fields = {**section, **flags}
+    kind, _, name = (patient or "offline").partition(":")
+    if kind != "llm":
+        if fields:
+            raise UserError(f"model settings for the patient are given, but the patient is {patient or 'offline'}; add --patient llm:MODEL")
+        return None
+    return _model({**fields, "model": name}, section, flags, config)
+
+
+def _model(fields: dict[str, Any], section: dict[str, Any], flags: dict[str, Any], config: Path | None) -> ModelConfig:
     if "model" not in fields:
         raise UserError(f"no model is named, but {', '.join(option(f) for f in sorted(fields))} is given; add --model NAME")
     try:
         made = ModelConfig.model_validate(fields)
     except ValidationError as error:
         problem, loc = say(error)
-        where = f"{config}: " if config and loc and loc[0] in file.agent and loc[0] not in flags else ""
+        where = f"{config}: " if config and loc and loc[0] in section and loc[0] not in flags else ""
         raise UserError(f"{where}model settings, '{'.'.join(map(str, loc))}': {problem}") from None
     if "@" in (made.base_url or ""):
         raise UserError("--base-url holds a user name or password, which would be written to run.json; "

@@ -17,6 +17,38 @@ from .stats import CI_METHOD, Interval, Tally, ci95, mean, pass_at_k, pass_hat_k
 SUCCESS = 0.99  # an episode with at least this score is a success of pass@k and pass^k
 
 
+class PatientFigures(Model):
+    """How the simulated patients did, beside the model's score (`mlb patients audit` looks closer). `questions`: asked and answered or
+    not; `unparsed`: of those, not understood; `refused`: wordings that the guard sent back; `fallbacks`: replies for which the
+    offline wording stood in; `doubts`: replies that a person or a transcript worded and the guard doubts."""
+
+    replies: int
+    facts: int
+    unparsed: int
+    repeated: int
+    refused: int
+    fallbacks: int
+    doubts: int
+
+    @classmethod
+    def of(cls, trajectories: Iterable[Trajectory]) -> PatientFigures:
+        chosen = list(trajectories)
+        told = [x for t in chosen for x in t.tellings]
+        kinds = [a.kind for t in chosen for a in t.answers]
+        return cls(
+            replies=len(told), facts=sum(len(x.facts) for x in told), unparsed=kinds.count("unparsed"), repeated=kinds.count("repeated"),
+            refused=sum(len(x.refused) for x in told), fallbacks=sum(x.by == "fallback" for x in told),
+            doubts=sum(bool(x.doubts) for x in told),
+        )  # fmt: skip
+
+    @classmethod
+    def total(cls, figures: Iterable[PatientFigures]) -> PatientFigures | None:
+        """All of them together; None where there are none."""
+        chosen = list(figures)
+        names = cls.model_fields
+        return cls(**{n: sum(getattr(f, n) for f in chosen) for n in names}) if chosen else None
+
+
 @dataclass(frozen=True)
 class Row:
     """What the summary needs of one episode."""
@@ -31,12 +63,13 @@ class Row:
     score: Score
     usage: dict[str, Usage]
     stop_reason: str
+    patient: PatientFigures | None = None
 
     @classmethod
     def of(cls, trajectory: Trajectory, judgement: Judgement) -> Row:
         t = trajectory
         return cls(t.episode, t.scenario, t.dataset, t.dimension, t.lang, t.trial, t.family, judgement.score, t.usage,
-                   t.stop_reason)  # fmt: skip
+                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None)  # fmt: skip
 
     @property
     def item(self) -> tuple[str, str]:
@@ -99,6 +132,7 @@ class Summary(Model):
     stop_reasons: dict[str, int]
     failures: dict[str, int]
     trials: int
+    patients: PatientFigures | None = None
     success_threshold: float = SUCCESS
     ci_method: str = CI_METHOD
 
@@ -125,6 +159,7 @@ def summarise(rows: Sequence[Row], *, trials: int) -> Summary:
         dimensions=dimensions, datasets=datasets, harms=_harms(rows), usage=_usage(rows),
         stop_reasons=_count(r.stop_reason for r in rows),
         failures=_count(r.score.ungraded for r in rows if r.score.ungraded), trials=trials,
+        patients=PatientFigures.total(r.patient for r in rows if r.patient),
     )  # fmt: skip
 
 

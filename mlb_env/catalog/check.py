@@ -161,6 +161,7 @@ def _references(case: PatientCase) -> Iterator[str]:
         ("medication.interactions", (x for i in m.interactions for x in (i.a, i.b)), meds),
         ("record.atoms.fact_ids", (x for a in case.record.atoms for x in a.fact_ids), any_),
         ("record.transcript.facts", (x for u in case.record.transcript for x in u.facts), facts),
+        ("facts.replaces", (x for f in case.facts for x in f.replaces), facts),
         ("course.states.facts", (x for s in case.course.states for x in s.facts), facts),
     ]
     if case.report:

@@ -11,6 +11,7 @@ def build() -> typer.Typer:
     """The app with all its commands."""
     from .content import check, list_, schema, show
     from .importing import import_
+    from .patients import group as patients
     from .play import play
     from .replay import replay
     from .results import compare, grade, report
@@ -27,6 +28,7 @@ def build() -> typer.Typer:
         ("schema", schema), ("grade", grade), ("report", report), ("compare", compare), ("import", import_),
     ):  # fmt: skip
         app.command(name)(function)
+    app.add_typer(patients(), name="patients")
     return app
 
 

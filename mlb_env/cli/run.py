@@ -55,7 +55,9 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Repetitions of each scenario. Default: 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes every random draw. Default: 0.")] = None,
     concurrency: Annotated[int, typer.Option(help="Episodes at once; changes no result.")] = 8,
-    patient: Annotated[str | None, typer.Option(help="Who plays the patient. Default: offline (rule-based).")] = None,
+    patient: Annotated[str | None, typer.Option(help="Who plays the patient: offline (rules, the default), llm:MODEL, human, "
+                                                     "replay:RUN.")] = None,
+    patient_base_url: Annotated[str | None, typer.Option(help="Endpoint of the patient's model; more under `patient` in --config.")] = None,
     persona: Annotated[str | None, typer.Option(help="One persona for all. Default: drawn from the scenario's.")] = None,
     judge: Annotated[str | None, typer.Option(help="rules or none. Default: rules.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
@@ -66,7 +68,7 @@ def run(
 ) -> None:  # fmt: skip
     """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
     from ..bench.runner import aresume, arun
-    from ..bench.settings import RunSettings, model_config
+    from ..bench.settings import RunSettings, model_config, patient_config
 
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
              "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
@@ -76,6 +78,7 @@ def run(
         "scenarios": tuple(scenarios) if scenarios else None, "lang": lang, "limit": limit, "trials": trials, "seed": seed,
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
+        "patient_model": patient_config(patient, {"base_url": patient_base_url} if patient_base_url else {}, config),
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
     if resume is not None and out is not None:

@@ -177,6 +177,11 @@ def notes(header: RunHeader, summary: Summary, folder: Path) -> list[str]:
         if len(summary.failures) > 5:
             lines.append(f"  and {len(summary.failures) - 5} more reasons; see verdicts.jsonl")
         lines.append(f"  play them again with: mlb run --resume {folder} --retry-ungraded")
+    if summary.patients:
+        p = summary.patients
+        extra = "".join(f" · {n} {what}" for n, what in ((p.refused, "wordings sent back"), (p.fallbacks, "fallbacks"), (p.doubts, "doubted")) if n)
+        lines.append(f"Patients: {p.replies:,} replies, {p.facts:,} facts told, {p.unparsed:,} questions not understood, {p.repeated:,} asked "
+                     f"again{extra}; mlb patients audit {folder}")  # fmt: skip
     if summary.trials > 1:
         for what, values in (("pass@k", summary.overall.pass_at_k), ("pass^k", summary.overall.pass_hat_k)):
             if values:

@@ -21,11 +21,12 @@ from gymnasium.vector import AutoresetMode
 
 from ..catalog.load import PATH_VARIABLE, Catalog, open_catalog
 from ..catalog.play import Play
-from ..effects import Edge, Flow, NoEdge, drive
+from ..effects import Edge, Flow, ModelSettings, NoEdge, drive
 from ..episode import Episode, EpisodeOver
 from ..errors import MlbError, UserError
 from ..judge.grade import grade
 from ..judge.score import PROCESS_SHARE
+from ..patient.worded import cast_patient
 from ..spec.action import Action, Briefing, Message, Observation
 from ..spec.base import LANGS, Lang
 from ..spec.rubric import Judgement
@@ -50,7 +51,8 @@ class MlbEnv(gymnasium.Env[str, str]):
         scenario: play only this scenario (an id, or several).
         lang: `en` or `zh`. Scenarios that do not exist in it are left out.
         persona: id of a persona for every episode; None: the seed draws one of those the scenario allows.
-        patient: who plays the patient; this version has `offline`.
+        patient: who plays the patient: `offline` (rules), or `llm:MODEL` (a model words what the rules decide).
+        patient_model: endpoint and settings of that model; None: the openai package's defaults.
         judge: `rules`, or None: no score now (`trajectory()` can be graded later).
         max_turns: overrides the scenarios' turn budgets, at least 1.
         reward: `terminal`: 0 until the end, then the score. `dense`: the same total, spread over the steps: each step also
@@ -71,15 +73,21 @@ class MlbEnv(gymnasium.Env[str, str]):
 
     def __init__(
         self, dimension: str, *, dataset: str | Sequence[str] | None = None, scenario: str | Sequence[str] | None = None,
-        lang: Lang = "en", persona: str | None = None, patient: str = "offline", judge: str | None = "rules",
+        lang: Lang = "en", persona: str | None = None, patient: str = "offline", patient_model: ModelSettings | None = None, judge: str | None = "rules",
         max_turns: int | None = None, reward: str = "terminal", scenarios: str | os.PathLike[str] | None = None,
         render_mode: str | None = None, edge: Edge | None = None,
     ) -> None:  # fmt: skip
         _one_of("dimension", dimension, DIMENSIONS)
         _one_of("lang", lang, get_args(Lang))
         _one_of("reward", reward, REWARDS)
+        if patient != "offline" and not (patient.startswith("llm:") and patient[4:]):
+            raise UserError(f"patient '{patient}': an environment has the patients 'offline' and 'llm:MODEL'")
+        if patient_model is not None and patient != f"llm:{patient_model.model}":
+            raise UserError(f"patient_model is for the model '{patient_model.model}', but the patient is '{patient}'")
         if patient != "offline":
-            raise UserError(f"patient '{patient}' is not in this version of mlb-env, which has the patient 'offline'")
+            patient_model = patient_model or ModelSettings(model=patient[4:])
+            edge = edge or _model_edge(patient_model)
+        self._casting = cast_patient(patient, patient_model, None)
         if judge not in ("rules", None):
             raise UserError(f"judge '{judge}' is not in this version of mlb-env, which has 'rules', or None to score later")
         if reward == "dense" and judge is None:
@@ -131,8 +139,9 @@ class MlbEnv(gymnasium.Env[str, str]):
         if wanted:
             raise UserError(f"reset has no option '{next(iter(wanted))}'; it has 'scenario'")
         self._episode = Episode(
-            chosen, lang=self._lang, seed=drawn, persona=self._persona, max_turns=self._max_turns, edge=self._edge
-        )
+            chosen, lang=self._lang, seed=drawn, persona=self._persona, max_turns=self._max_turns, edge=self._edge,
+            patient=self._casting,
+        )  # fmt: skip
         observation = self._episode.reset()
         self._potential = 0.0
         self._shown = []
@@ -300,6 +309,14 @@ def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _model_edge(settings: ModelSettings) -> Edge:
+    """An edge that reaches model endpoints, checked before the first episode."""
+    from ..llm.endpoint import ModelEdge
+
+    ModelEdge.check(settings)
+    return ModelEdge()
 
 
 def _one_of(what: str, value: object, known: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..catalog.play import Play
 from ..errors import UserError
+from ..patient.audit import spoiled
 from ..spec.rubric import Criterion, Judgement, Rubric, Verdict
 from ..spec.trajectory import Trajectory
 from . import extraction  # noqa: F401  registers its rules
@@ -18,12 +19,13 @@ JUDGE = "rules"
 def judge(trajectory: Trajectory, rubric: Rubric) -> Judgement:
     """Verdicts and score of one trajectory, by rules."""
     seen = Seen(trajectory)
+    failure = trajectory.failure or spoiled(trajectory)
     void = _void(seen, rubric)
-    verdicts = tuple(_verdict(criterion, seen, void, trajectory.failure) for criterion in rubric.criteria)
+    verdicts = tuple(_verdict(criterion, seen, void, failure) for criterion in rubric.criteria)
     return Judgement(
         episode=trajectory.episode, scenario=trajectory.scenario, dataset=trajectory.dataset, dimension=trajectory.dimension,
         lang=trajectory.lang, trial=trajectory.trial, family=trajectory.family, judge=JUDGE,
-        score=score(verdicts, failure=trajectory.failure, counts=seen.memo.get("counts")), verdicts=verdicts,
+        score=score(verdicts, failure=failure, counts=seen.memo.get("counts")), verdicts=verdicts,
     )  # fmt: skip
 
 

@@ -70,13 +70,8 @@ def remembered(action: Action) -> dict[str, Any]:
 
 
 def summed(usage: Usage, reply: ChatReply) -> Usage:
-    """`usage` with one more reply; counts that an endpoint does not report add nothing."""
-    return Usage(
-        calls=usage.calls + 1,
-        prompt_tokens=usage.prompt_tokens + (reply.prompt_tokens or 0),
-        completion_tokens=usage.completion_tokens + (reply.completion_tokens or 0),
-        cost=usage.cost,
-    )
+    """`usage` with one more reply."""
+    return usage.plus(reply.prompt_tokens, reply.completion_tokens)
 
 
 def _is_object(text: str) -> bool:

@@ -42,6 +42,18 @@ PHRASES: dict[str, LL] = {
         zh=("别的暂时想不起来了。", "大概就是这些。", "就这些了，没有别的了。"),
         en=("That's about all I can think of.", "Nothing else comes to mind.", "I think that's everything."),
     ),
+    "misheard": LL(
+        zh=("您说慢点，我没听清，能简单再说一遍吗？", "一下子说这么多，我没听全，您短一点再问一遍行吗？"),
+        en=("Could you say that again, a bit shorter? I didn't catch it all.", "Sorry, I didn't get all that. Say it once more, slowly?"),
+    ),
+    "guarded": LL(
+        zh=("您问这个干什么？", "这个跟我的病有什么关系？", "您为什么要知道这个？"),
+        en=("Why do you need to know that?", "What has that got to do with it?", "Why are you asking me that?"),
+    ),
+    "hesitated": LL(
+        zh=("哎，这个一下子想不起来，让我想想。", "嘴边上的事，一时说不出来，您待会儿再问我一遍。"),
+        en=("Oh, it won't come to me just now. Let me think.", "It's on the tip of my tongue; ask me again in a moment."),
+    ),
     "left_room": LL(
         zh=("好的，他们先出去了，现在就我一个人。", "行，我让他们先到外面等一下。"),
         en=("All right, they've stepped out. It's just me now.", "Okay, I've asked them to wait outside."),

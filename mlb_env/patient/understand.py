@@ -7,7 +7,7 @@ case's own cues. What is not understood stays not understood: nothing is guessed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sized
+from collections.abc import Container, Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -17,6 +17,7 @@ import yaml
 
 from .. import codes
 from ..spec.base import LL, L, Lang, Model
+from .topicmodel import NONE, topic_model
 
 
 class TopicCues(Model):
@@ -34,7 +35,20 @@ class Lexicon(Model):
     acts: dict[str, LL]
 
 
-ACTS = ("interrogative", "open", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
+ACTS = ("interrogative", "open", "complaint", "regular", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
+WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
+LIKELY, LIKELY_KNOWN = 0.5, 0.15  # chances at which the topic model is believed; the second where the person has an answer
+SURE, POSSIBLE = 0.8, 0.02  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
+WHEN = frozenset({"onset", "timing", "course"})
+DRUG_MATTERS = frozenset({"drug_otc", "drug_herbal", "drug_topical", "drug_injection", "drug_dose", "prior_reaction", "allergy", "overdose",
+                          "adherence", "anticoagulant", "medicine_box", "contraceptive", "vaccination"})  # fmt: skip
+_CLAUSE = re.compile(r"[，,：:]")
+_LEADS_UP = re.compile(
+    r"因为|为了|为避免|所以|我们|我需要|我想|我要|有些|有的|很容易|容易|可能会|最怕|需要了解|需要判断|想跟您|想确认|跟您确认|冒昧|不好意思|您这情况|您这种|一般来说|通常"
+    r"|\b(?:because|since|so that|as we|we need|we want|i need|i want|i'd like|i ask|some|sometimes|certain|can cause|may cause|can affect|may affect|to be safe|just so|sorry to ask)\b"
+)
+_EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
+_HAN = re.compile(r"[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
 _WORD = re.compile(r"[a-z0-9]+(?:['’-][a-z0-9]+)*")
 
@@ -151,35 +165,83 @@ class Heard:
     asks: tuple[str, ...]
     acts: frozenset[str]
     question: bool  # at least one sentence is a question
+    about: tuple[str, ...] = ()  # symptoms whose when, where or how was asked
 
 
-def hear(text: str, cues: Matcher) -> Heard:
+def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
     """Parse one turn of speech.
 
     Only topics inside a question count as asked. Where a question names an attribute (when, where, how bad), the symptom
-    in it is what the question is about and is not itself asked.
+    in it is what the question is about and is not itself asked. What the lexicon leaves open is put to the topic model, and so is
+    whether a word of the lexicon is what the question is about.
+
+    Args:
+        text: what was said.
+        cues: the lexicon with the case's own cues.
+        known: the topics on which the person knows something; a likely topic among them is taken for meant.
     """
     asks: dict[str, None] = {}
+    about: dict[str, None] = {}
     acts: set[str] = set()
     question = False
-    for sentence, mark in sentences(text.lower()):
+    for whole, mark in sentences(_EXCEPT.sub(" ", text.lower())):
+        acts |= {h.key[4:] for h in cues.find(whole) if h.key.startswith("act:")}
+        sentence = _question_of(whole, cues)
         hits = cues.find(sentence)
         named = {h.key[4:] for h in hits if h.key.startswith("act:")}
-        acts |= named
-        asking = mark in "?？" or "interrogative" in named
-        if not asking:
+        if mark not in ("?", "？") and "interrogative" not in named:
             continue
         question = True
-        known = codes.topics()
-        topics = [h.key for h in hits if not h.key.startswith("act:")]
-        if "family" in topics:  # "does high blood pressure run in the family?" is not about the person's own
-            topics = [t for t in topics if t not in known or known[t].parent != "past_illness"]
-        attribute = any(known[t].group == "attribute" and t != "associated" for t in topics if t in known)
-        for topic in topics:
-            if attribute and topic in known and known[topic].group == "symptom" and "presence" not in named:
-                continue
-            asks[topic] = None
-    return Heard(tuple(asks), frozenset(acts), question)
+        topics, named_only = _asked(sentence, hits, named)
+        if not named & WHOLE or topics:
+            topics = _weighed(sentence, topics, known)
+        asks |= dict.fromkeys(topics)
+        about |= dict.fromkeys(named_only)
+    return Heard(tuple(asks), frozenset(acts), question, tuple(about))
+
+
+def _question_of(sentence: str, cues: Matcher) -> str:
+    """The sentence without the explanation that leads up to its question ("some painkillers cause bleeding, so do you take any?")."""
+    clauses = [c for c in _CLAUSE.split(sentence) if c.strip()]
+    while len(clauses) > 1 and _LEADS_UP.search(clauses[0]) and not any(h.key == "act:interrogative" for h in cues.find(clauses[0])):
+        clauses = clauses[1:]
+    return "，".join(clauses) if _HAN.search(sentence) else ", ".join(clauses)
+
+
+def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], list[str]]:
+    """The topics and facts that the lexicon finds asked for in one question, and the symptoms whose attribute is asked."""
+    topics = list(dict.fromkeys(h.key for h in hits if not h.key.startswith("act:")))
+    book = codes.topics()
+
+    def group(topic: str) -> str:
+        return book[topic].group if topic in book else ""
+
+    if "family" in topics:  # "does high blood pressure run in the family?" is not about the person's own
+        topics = [t for t in topics if t not in book or book[t].parent != "past_illness"]
+    if "drug" in topics and any(t in DRUG_MATTERS for t in topics):  # the narrower question is meant
+        topics.remove("drug")
+    if any(group(t) in ("history", "critical", "context") for t in topics):  # "heart trouble, for how many years?": its own when
+        topics = [t for t in topics if t not in WHEN]
+    about: list[str] = []
+    if any(group(t) == "attribute" and t != "associated" for t in topics) and "presence" not in named:
+        about = [t for t in topics if group(t) == "symptom"]
+        topics = [t for t in topics if t not in about]
+    return topics, about
+
+
+def _weighed(sentence: str, topics: list[str], known: Container[str]) -> list[str]:
+    """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing."""
+    chances = topic_model("zh" if _HAN.search(sentence) else "en").probabilities(sentence)
+    best, chance = next(iter(chances.items()))
+    if topics:
+        unlikely = chance >= SURE and best not in topics
+        kept = [t for t in topics if t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE or not unlikely]
+        return kept or ([best] if best != NONE else [])
+    if best != NONE and chance >= LIKELY:
+        return [best]
+    near = {t: p for t, p in chances.items() if t == NONE or t in known}
+    favourite = max(near, key=lambda t: near[t], default=NONE)
+    return [favourite] if favourite != NONE and near[favourite] >= LIKELY_KNOWN else []
 
 
 def sentences(text: str) -> list[tuple[str, str]]:

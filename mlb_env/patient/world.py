@@ -30,6 +30,11 @@ class World:
         return {topic: tuple(facts) for topic, facts in index.items()}
 
     @cached_property
+    def complaint(self) -> frozenset[str]:
+        """The topics of what the person comes with."""
+        return frozenset(f.topic for f in self.case.facts if f.disclosure.condition == "opening")
+
+    @cached_property
     def children(self) -> dict[str, tuple[str, ...]]:
         """Topic -> topics whose parent it is."""
         index: dict[str, list[str]] = {}

@@ -235,6 +235,7 @@ class Fact(Model):
     weight: FactWeight = FactWeight()
     askable: LL = LL()
     follow_up: LL | None = None
+    replaces: tuple[Id, ...] = ()  # facts of the same topic that no longer hold once this one is out
 
 
 # --- examination and tests ----------------------------------------------------------------------------------------------
@@ -647,10 +648,13 @@ class Transition(Model):
 
 
 class CourseState(Model):
+    """A state of the course. `talk`: what is seen on entering (not for the first state). `facts`: what then comes out (evolves), said by
+    the person. `vitals`: the readings in this state, `t` counted from entering; none: the case's own readings go on."""
+
     id: Id
     talk: L
-    facts: tuple[Id, ...] = ()  # facts that come out (evolves) on entering
-    vitals_t: int | None = None
+    facts: tuple[Id, ...] = ()
+    vitals: tuple[Vitals, ...] = ()
 
 
 class TimeCost(Model):

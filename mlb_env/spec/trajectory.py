@@ -34,24 +34,42 @@ class Answer(Model):
 
     default_negative: closed world "no"; not_known: open world; cannot_tell: needs an examiner; held_back: the condition
     of the fact was not met; unparsed: not understood; too_many: more questions than the patient answers at once;
-    repeated: the fact was out already.
+    repeated: the fact was out already; misheard: the turn was too long to be caught; guarded: met with "why do you ask?";
+    hesitated: did not come to mind yet.
     """
 
     turn: int
     topic: str
-    kind: Literal["default_negative", "not_known", "cannot_tell", "held_back", "unparsed", "too_many", "repeated"]
+    kind: Literal["default_negative", "not_known", "cannot_tell", "held_back", "unparsed", "too_many", "repeated",
+                  "misheard", "guarded", "hesitated"]  # fmt: skip
 
 
 class PatientEvent(Model):
     """Something the patient did besides answering. teach_back_*: asked to repeat in own words, and did so wrongly or
     rightly; left_room: the third person went out; question: asked a question of their own (`id`); state: the course
     moved on (`id`); document: showed a document; framed: the agent normalised and explained a sensitive question; understood:
-    took away what to do (`id`: home, visit or urgent)."""
+    took away what to do (`id`: home, visit or urgent); reacted: answered the agent's manner (`id`: which)."""
 
     turn: int
     minute: int
-    kind: Literal["teach_back_wrong", "teach_back_right", "left_room", "question", "state", "document", "framed", "understood"]
+    kind: Literal["teach_back_wrong", "teach_back_right", "left_room", "question", "state", "document", "framed", "understood",
+                  "reacted"]  # fmt: skip
     id: str = ""
+
+
+class Telling(Model):
+    """What one utterance of the patient conveyed: the facts in it, new or repeated, and who put it into words.
+
+    rules: the case's own wordings; model: a model's wording that passed the guard; fallback: the case's wordings after the model's were
+    refused; person: typed by a person; replay: taken from a transcript. `refused`: why wordings were refused, in order.
+    `doubts`: what the guard found in a wording that was spoken all the same (a person's, a transcript's).
+    """
+
+    turn: int
+    facts: tuple[str, ...] = ()
+    by: Literal["rules", "model", "fallback", "person", "replay"]
+    refused: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class ToolEvent(Model):
@@ -87,6 +105,11 @@ class Usage(Model):
     completion_tokens: int = 0
     cost: float | None = None
 
+    def plus(self, prompt: int | None, completion: int | None) -> Usage:
+        """With one more call; counts that an endpoint does not report add nothing."""
+        return Usage(calls=self.calls + 1, prompt_tokens=self.prompt_tokens + (prompt or 0),
+                     completion_tokens=self.completion_tokens + (completion or 0), cost=self.cost)  # fmt: skip
+
 
 class Trajectory(Model):
     """Everything that happened in one episode."""
@@ -111,6 +134,7 @@ class Trajectory(Model):
     ledger: tuple[LedgerEntry, ...] = ()
     answers: tuple[Answer, ...] = ()
     patient_events: tuple[PatientEvent, ...] = ()
+    tellings: tuple[Telling, ...] = ()
     tools: tuple[ToolEvent, ...] = ()
     record_changes: tuple[RecordChange, ...] = ()
     conclusion: dict[str, Any] | None = None
