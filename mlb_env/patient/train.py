@@ -59,7 +59,7 @@ def train(lang: Lang, out: Path, *, folds: int = 5) -> dict[str, float]:
     """
     try:
         import numpy as np
-        from sklearn.model_selection import StratifiedKFold
+        from sklearn.model_selection import KFold
         from sklearn.svm import LinearSVC
     except ImportError as e:
         raise UserError("training needs scikit-learn: pip install 'mlb-env[train]'") from e
@@ -71,11 +71,10 @@ def train(lang: Lang, out: Path, *, folds: int = 5) -> dict[str, float]:
     idf = np.where(seen > 0, np.log((1 + len(pairs)) / (1 + seen)) + 1, 0.0)
     x = weigh(counts, idf)
     topics = np.unique(labels)
-    margins = np.zeros((len(pairs), len(topics)))
-    import warnings
-    warnings.simplefilter("ignore")
-    for rows, others in StratifiedKFold(folds, shuffle=True, random_state=0).split(x, labels):
-        margins[others] = LinearSVC(C=STRENGTH, random_state=0).fit(x[rows], labels[rows]).decision_function(x[others])
+    margins = np.full((len(pairs), len(topics)), -2.0)  # a topic that a fold has not seen is far off
+    for rows, others in KFold(folds, shuffle=True, random_state=0).split(x):
+        fold = LinearSVC(C=STRENGTH, random_state=0).fit(x[rows], labels[rows])
+        margins[np.ix_(others, np.searchsorted(topics, fold.classes_))] = fold.decision_function(x[others])
     right = np.searchsorted(topics, labels)
     # margins become probabilities by one temperature: the one under which the held-out folds are likeliest
     temperature = min(np.arange(2, 30, 0.5), key=lambda t: _surprise(t * margins, right))
