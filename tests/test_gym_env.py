@@ -358,7 +358,7 @@ def test_human_prints_as_it_goes_and_disarms_control_characters(capsys: pytest.C
         ({"scenario": "nope"}, "nope"),
         ({"lang": "fr"}, "lang 'fr'"),
         ({"persona": "nobody"}, "persona 'nobody'"),
-        ({"patient": "llm:gpt"}, "patient 'llm:gpt'"),
+        ({"patient": "gpt"}, "patient 'gpt'"),
         ({"judge": "oracle"}, "judge 'oracle'"),
         ({"max_turns": 0}, "max_turns is 0"),
         ({"max_turns": "9"}, "max_turns is '9'"),

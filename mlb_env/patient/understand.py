@@ -38,8 +38,9 @@ class Lexicon(Model):
 ACTS = ("interrogative", "open", "complaint", "regular", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
 WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
 LIKELY, LIKELY_KNOWN = 0.5, 0.15  # chances at which the topic model is believed; the second where the person has an answer
-SURE, POSSIBLE = 0.8, 0.02  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
+SURE, POSSIBLE = 0.7, 0.03  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
 WHEN = frozenset({"onset", "timing", "course"})
+MERE = frozenset({"site", "quality", "severity", "onset", "timing"})
 DRUG_MATTERS = frozenset({"drug_otc", "drug_herbal", "drug_topical", "drug_injection", "drug_dose", "prior_reaction", "allergy", "overdose",
                           "adherence", "anticoagulant", "medicine_box", "contraceptive", "vaccination"})  # fmt: skip
 _CLAUSE = re.compile(r"[，,：:]")
@@ -194,7 +195,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         question = True
         topics, named_only = _asked(sentence, hits, named)
         if not named & WHOLE or topics:
-            topics = _weighed(sentence, topics, known)
+            topics = _weighed(sentence, topics, known, mark in ("?", "？"))
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
     return Heard(tuple(asks), frozenset(acts), question, tuple(about))
@@ -222,21 +223,30 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
         topics.remove("drug")
     if any(group(t) in ("history", "critical", "context") for t in topics):  # "heart trouble, for how many years?": its own when
         topics = [t for t in topics if t not in WHEN]
+    symptoms = [t for t in topics if group(t) == "symptom"]
+    if "prior_episode" in topics:  # "have you had such a headache before?"
+        return [t for t in topics if t not in symptoms], symptoms
+    if symptoms and "presence" in named:  # "is one arm weak?": which one is not what is asked
+        topics = [t for t in topics if t not in MERE]
     about: list[str] = []
     if any(group(t) == "attribute" and t != "associated" for t in topics) and "presence" not in named:
-        about = [t for t in topics if group(t) == "symptom"]
+        about = symptoms
         topics = [t for t in topics if t not in about]
     return topics, about
 
 
-def _weighed(sentence: str, topics: list[str], known: Container[str]) -> list[str]:
-    """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing."""
+def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bool) -> list[str]:
+    """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing.
+
+    `marked`: a question mark ends the sentence; it is then never taken for one that asks nothing.
+    """
     chances = topic_model("zh" if _HAN.search(sentence) else "en").probabilities(sentence)
     best, chance = next(iter(chances.items()))
     if topics:
-        unlikely = chance >= SURE and best not in topics
-        kept = [t for t in topics if t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE or not unlikely]
-        return kept or ([best] if best != NONE else [])
+        unlikely = chance >= SURE and best not in topics and not (best == NONE and marked)
+        if not unlikely or any(t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE for t in topics):
+            return topics
+        return [best] if best != NONE else []
     if best != NONE and chance >= LIKELY:
         return [best]
     near = {t: p for t, p in chances.items() if t == NONE or t in known}
