@@ -37,17 +37,21 @@ class Lexicon(Model):
 
 ACTS = ("interrogative", "open", "complaint", "regular", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
 WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
-LIKELY, LIKELY_KNOWN = 0.5, 0.15  # chances at which the topic model is believed; the second where the person has an answer
-SURE, POSSIBLE = 0.7, 0.03  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
+LIKELY_BEST = 0.1
+LIKELY, LIKELY_KNOWN = 0.35, 0.15  # chances at which the topic model is believed; the second where the person has an answer
+SURE, POSSIBLE = 0.6, 0.03  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
 WHEN = frozenset({"onset", "timing", "course"})
 MERE = frozenset({"site", "quality", "severity", "onset", "timing"})
-DRUG_MATTERS = frozenset({"drug_otc", "drug_herbal", "drug_topical", "drug_injection", "drug_dose", "prior_reaction", "allergy", "overdose",
+DRUG_MATTERS = frozenset({"drug_otc", "drug_herbal", "drug_topical", "drug_injection", "prior_reaction", "allergy", "overdose",
                           "adherence", "anticoagulant", "medicine_box", "contraceptive", "vaccination"})  # fmt: skip
+_AND = re.compile(r"[，,；;]|还有|另外|\band\b|\bor\b")
 _CLAUSE = re.compile(r"[，,：:]")
 _LEADS_UP = re.compile(
     r"因为|为了|为避免|所以|我们|我需要|我想|我要|有些|有的|很容易|容易|可能会|最怕|需要了解|需要判断|想跟您|想确认|跟您确认|冒昧|不好意思|您这情况|您这种|一般来说|通常"
     r"|\b(?:because|since|so that|as we|we need|we want|i need|i want|i'd like|i ask|some|sometimes|certain|can cause|may cause|can affect|may affect|to be safe|just so|sorry to ask)\b"
 )
+_THEN = re.compile(r"(?:了)?(?:以后|之后|的时候|那会儿|期间|以来|到现在|之前|以前(?!有)|前有)")
+_SINCE = re.compile(r"\b(?:after|since|during|before)(?: (?:the|your|this|that|it|all))*(?: \w+)? $")
 _EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
@@ -196,6 +200,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         topics, named_only = _asked(sentence, hits, named)
         if not named & WHOLE or topics:
             topics = _weighed(sentence, topics, known, mark in ("?", "？"))
+            topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
     return Heard(tuple(asks), frozenset(acts), question, tuple(about))
@@ -204,21 +209,26 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
 def _question_of(sentence: str, cues: Matcher) -> str:
     """The sentence without the explanation that leads up to its question ("some painkillers cause bleeding, so do you take any?")."""
     clauses = [c for c in _CLAUSE.split(sentence) if c.strip()]
-    while len(clauses) > 1 and _LEADS_UP.search(clauses[0]) and not any(h.key == "act:interrogative" for h in cues.find(clauses[0])):
-        clauses = clauses[1:]
+    for i in range(len(clauses) - 2, -1, -1):
+        if _LEADS_UP.search(clauses[i]) and not any(h.key == "act:interrogative" for h in cues.find(clauses[i])):
+            clauses = clauses[i + 1 :]
+            break
     return "，".join(clauses) if _HAN.search(sentence) else ", ".join(clauses)
 
 
 def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], list[str]]:
     """The topics and facts that the lexicon finds asked for in one question, and the symptoms whose attribute is asked."""
-    topics = list(dict.fromkeys(h.key for h in hits if not h.key.startswith("act:")))
     book = codes.topics()
+    topics = list(dict.fromkeys(h.key for h in hits if not h.key.startswith("act:") and not _as_a_time(h, sentence)))
+    topics = topics or list(dict.fromkeys(h.key for h in hits if not h.key.startswith("act:")))
 
     def group(topic: str) -> str:
         return book[topic].group if topic in book else ""
 
     if "family" in topics:  # "does high blood pressure run in the family?" is not about the person's own
-        topics = [t for t in topics if t not in book or book[t].parent != "past_illness"]
+        topics = [t for t in topics if t not in book or (book[t].parent != "past_illness" and t != "past_illness")]
+    if "drug" in topics and "drug_dose" in topics:
+        topics.remove("drug_dose")
     if "drug" in topics and any(t in DRUG_MATTERS for t in topics):  # the narrower question is meant
         topics.remove("drug")
     if any(group(t) in ("history", "critical", "context") for t in topics):  # "heart trouble, for how many years?": its own when
@@ -235,6 +245,29 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
     return topics, about
 
 
+def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
+    """Topics of further clauses that ask something of their own in words the lexicon does not have ("..., and is it there all day?")."""
+    clauses = [c.strip() for c in _AND.split(sentence) if c and len(c.strip()) >= 4]
+    found: list[str] = []
+    for clause in clauses if len(clauses) > 1 else ():
+        hits = cues.find(clause)
+        if not any(h.key == "act:interrogative" for h in hits) or any(not h.key.startswith("act:") for h in hits):
+            continue
+        chances = topic_model("zh" if _HAN.search(clause) else "en").probabilities(clause)
+        best, chance = next(iter(chances.items()))
+        if best != NONE and chance >= (LIKELY if best in known else SURE):
+            found.append(best)
+    return found
+
+
+def _as_a_time(hit: Hit, sentence: str) -> bool:
+    """Whether a symptom or the onset only dates something else ("after the headache began, did you take anything?")."""
+    topic = codes.topics().get(hit.key)
+    if topic is None or (topic.group != "symptom" and topic.id != "onset"):
+        return False
+    return bool(_THEN.match(sentence[hit.end :]) or _SINCE.search(sentence[: hit.start]))
+
+
 def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bool) -> list[str]:
     """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing.
 
@@ -247,7 +280,7 @@ def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bo
         if not unlikely or any(t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE for t in topics):
             return topics
         return [best] if best != NONE else []
-    if best != NONE and chance >= LIKELY:
+    if best != NONE and chance >= (LIKELY_BEST if best in known else LIKELY):
         return [best]
     near = {t: p for t, p in chances.items() if t == NONE or t in known}
     favourite = max(near, key=lambda t: near[t], default=NONE)
