@@ -191,7 +191,7 @@ class Mind:
         for key in asks[: self.persona.max_answers]:
             kept = self._keeps_back(key, turn)
             parts += [kept] if kept else self._on(key, turn, minute, narrow="regular" in heard.acts)
-        if not asks and "complaint" in heard.acts:
+        if "complaint" in heard.acts:
             parts += [p for f in self.world.case.facts if f.disclosure.condition == "opening" for p in self._tell([f], f.topic, turn, minute)]
         elif not asks and (heard.acts & {"open", "anything_else"}):
             parts += self._tell_more(turn, minute)

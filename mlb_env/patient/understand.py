@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -35,15 +35,24 @@ class Lexicon(Model):
     acts: dict[str, LL]
 
 
-ACTS = ("interrogative", "open", "complaint", "regular", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
+ACTS = ("interrogative", "open", "complaint", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
 WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
-LIKELY_BEST = 0.1
+LIKELY_BEST = 0.15
 LIKELY, LIKELY_KNOWN = 0.35, 0.15  # chances at which the topic model is believed; the second where the person has an answer
-SURE, POSSIBLE = 0.6, 0.03  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
+SHORT: dict[Lang, int] = {"zh": 12, "en": 36}  # characters
+SURE, POSSIBLE = 0.6, 0.06  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
 WHEN = frozenset({"onset", "timing", "course"})
 MERE = frozenset({"site", "quality", "severity", "onset", "timing"})
 DRUG_MATTERS = frozenset({"drug_otc", "drug_herbal", "drug_topical", "drug_injection", "prior_reaction", "allergy", "overdose",
                           "adherence", "anticoagulant", "medicine_box", "contraceptive", "vaccination"})  # fmt: skip
+_REGULAR = re.compile(r"长期|常年|一直在吃|平时吃|每天吃|天天吃|处方|医生开的|大夫开的|规律服|\b(?:prescri\w+|regular\w*|every day|daily|long[- ]term)\b")
+_ASKS = re.compile(  # a question without its mark
+    r"吗|么$|呢$|没$|没有$|不$|木有$|不呢|咋|啥|哪|几[个次天回]|还是|([一-鿿])[不没]\1|"
+    r"^(?:and |so |but |well,? |ok,? )?(?:do|does|did|is|are|was|were|have|has|had|can|could|would|will|any|what|when|where|who|whose|how|why|which)\b"
+)
+_REQUESTS = re.compile(
+    r"\b(?:tell|describe|let me know|may i|can i|could i|i'd like|i would like|i need|i want|please|show|send|upload|walk me|talk me|list|name|confirm|give me|state|read)\b"
+)
 _AND = re.compile(r"[，,；;]|还有|另外|\band\b|\bor\b")
 _CLAUSE = re.compile(r"[，,：:]")
 _LEADS_UP = re.compile(
@@ -55,6 +64,7 @@ _SINCE = re.compile(r"\b(?:after|since|during|before)(?: (?:the|your|this|that|i
 _EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
+_Phrase = TypeVar("_Phrase", str, tuple[str, ...])
 _WORD = re.compile(r"[a-z0-9]+(?:['’-][a-z0-9]+)*")
 
 
@@ -94,7 +104,8 @@ class Hit:
 class Matcher:
     """Finds cues, leftmost and longest first: Chinese by characters, English by stemmed words."""
 
-    def __init__(self, cues: dict[str, LL]) -> None:
+    def __init__(self, cues: dict[str, LL], base: Matcher | None = None) -> None:
+        """`base`: a matcher whose cues count as well; it is not changed, and costs no second compiling."""
         zh: dict[str, dict[str, list[str]]] = {}
         en: dict[str, dict[tuple[str, ...], list[str]]] = {}
         for key, wordings in cues.items():
@@ -104,9 +115,11 @@ class Matcher:
                 words = tuple(stem(w) for w in _WORD.findall(phrase.lower()))
                 if words:
                     en.setdefault(words[0], {}).setdefault(words, []).append(key)
-        self._zh = {start: (_lengths(phrases), phrases) for start, phrases in zh.items()}
-        self._en = {start: (_lengths(phrases), phrases) for start, phrases in en.items()}
-        self._zh_in_ascii = any(start.isascii() for start in zh)
+        self._zh: dict[str, tuple[tuple[int, ...], dict[str, list[str]]]] = dict(base._zh) if base else {}
+        self._zh |= _buckets(zh, self._zh)
+        self._en: dict[str, tuple[tuple[int, ...], dict[tuple[str, ...], list[str]]]] = dict(base._en) if base else {}
+        self._en |= _buckets(en, self._en)
+        self._zh_in_ascii = any(start.isascii() for start in self._zh)
 
     def find(self, text: str) -> list[Hit]:
         """All hits in a (lower-case) sentence, in order of place. The same phrase may stand for several topics."""
@@ -140,6 +153,19 @@ class Matcher:
         return hits
 
 
+def _buckets(
+    new: dict[str, dict[_Phrase, list[str]]], old: dict[str, tuple[tuple[int, ...], dict[_Phrase, list[str]]]]
+) -> dict[str, tuple[tuple[int, ...], dict[_Phrase, list[str]]]]:
+    """The buckets of `new`, each with what `old` has in it: by their first piece, with the lengths of their phrases."""
+    made = {}
+    for start, phrases in new.items():
+        whole = {p: list(keys) for p, keys in old[start][1].items()} if start in old else {}
+        for phrase, keys in phrases.items():
+            whole.setdefault(phrase, []).extend(keys)
+        made[start] = (_lengths(whole), whole)
+    return made
+
+
 def _lengths(phrases: Iterable[Sized]) -> tuple[int, ...]:
     """The lengths that occur, longest first."""
     return tuple(sorted({len(phrase) for phrase in phrases}, reverse=True))
@@ -151,16 +177,16 @@ def _hits(keys: list[str], start: int, end: int) -> list[Hit]:
 
 
 @lru_cache(maxsize=1)
-def _base_cues() -> dict[str, LL]:
+def _base_matcher() -> Matcher:
     book = lexicon()
     cues = {topic: LL(zh=c.zh, en=c.en) for topic, c in book.topics.items()}
     cues |= {f"act:{name}": wordings for name, wordings in book.acts.items()}
-    return cues
+    return Matcher(cues)
 
 
 def matcher(extra: dict[str, LL] | None = None) -> Matcher:
     """A matcher over the lexicon, with further cues (`fact:<id>`) of one case. Build once per case, not per episode."""
-    return Matcher({**_base_cues(), **(extra or {})})
+    return Matcher(extra or {}, _base_matcher())
 
 
 @dataclass(frozen=True)
@@ -194,16 +220,28 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         sentence = _question_of(whole, cues)
         hits = cues.find(sentence)
         named = {h.key[4:] for h in hits if h.key.startswith("act:")}
-        if mark not in ("?", "？") and "interrogative" not in named:
+        if not _is_question(sentence, mark, named):
             continue
+        if _REGULAR.search(sentence):
+            acts.add("regular")
         question = True
         topics, named_only = _asked(sentence, hits, named)
-        if not named & WHOLE or topics:
+        if named & WHOLE and not topics:  # "anything else that was abnormal?"
+            topics = _surely(sentence, known)
+        else:
             topics = _weighed(sentence, topics, known, mark in ("?", "？"))
             topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
     return Heard(tuple(asks), frozenset(acts), question, tuple(about))
+
+
+def _is_question(sentence: str, mark: str, named: set[str]) -> bool:
+    """By its mark; else by how it begins, or by a word that asks. In English a full stop turns "who", "what" and "how" inside it into
+    relative pronouns; what is left are requests ("please tell me ...")."""
+    if mark in ("?", "？") or _ASKS.search(sentence):
+        return True
+    return "interrogative" in named and (mark != "." or bool(_HAN.search(sentence) or _REQUESTS.search(sentence)))
 
 
 def _question_of(sentence: str, cues: Matcher) -> str:
@@ -231,6 +269,8 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
         topics.remove("drug_dose")
     if "drug" in topics and any(t in DRUG_MATTERS for t in topics):  # the narrower question is meant
         topics.remove("drug")
+    if "prior_care" in topics and any(t == "relief" or t.startswith(("fact:", "drug")) for t in topics):
+        topics.remove("prior_care")  # "what did you do to stop it?", "have you tried any medicine?"
     if any(group(t) in ("history", "critical", "context") for t in topics):  # "heart trouble, for how many years?": its own when
         topics = [t for t in topics if t not in WHEN]
     symptoms = [t for t in topics if group(t) == "symptom"]
@@ -243,6 +283,12 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
         about = symptoms
         topics = [t for t in topics if t not in about]
     return topics, about
+
+
+def _surely(sentence: str, known: Container[str]) -> list[str]:
+    """The topic that the model is sure of, if the person knows something on it."""
+    best, chance = next(iter(topic_model("zh" if _HAN.search(sentence) else "en").probabilities(sentence).items()))
+    return [best] if chance >= SURE and best in known else []
 
 
 def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
@@ -273,11 +319,14 @@ def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bo
 
     `marked`: a question mark ends the sentence; it is then never taken for one that asks nothing.
     """
-    chances = topic_model("zh" if _HAN.search(sentence) else "en").probabilities(sentence)
+    lang: Lang = "zh" if _HAN.search(sentence) else "en"
+    if len(topics) == 1 and len(sentence) <= SHORT[lang]:
+        return topics  # a short question with one word of the lexicon: nothing else is in it
+    chances = topic_model(lang).probabilities(sentence)
     best, chance = next(iter(chances.items()))
     if topics:
         unlikely = chance >= SURE and best not in topics and not (best == NONE and marked)
-        if not unlikely or any(t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE for t in topics):
+        if not unlikely or any(t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE * chance for t in topics):
             return topics
         return [best] if best != NONE else []
     if best != NONE and chance >= (LIKELY_BEST if best in known else LIKELY):
