@@ -227,7 +227,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         question = True
         topics, named_only = _asked(sentence, hits, named)
         if named & WHOLE and not topics:  # "anything else that was abnormal?"
-            topics = _surely(sentence, known)
+            topics = _surely(sentence, known) if named & {"open", "anything_else"} else []
         else:
             topics = _weighed(sentence, topics, known, mark in ("?", "？"))
             topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
@@ -320,8 +320,8 @@ def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bo
     `marked`: a question mark ends the sentence; it is then never taken for one that asks nothing.
     """
     lang: Lang = "zh" if _HAN.search(sentence) else "en"
-    if len(topics) == 1 and len(sentence) <= SHORT[lang]:
-        return topics  # a short question with one word of the lexicon: nothing else is in it
+    if topics and len(sentence) <= SHORT[lang]:
+        return topics  # a short question with a word of the lexicon: nothing else is in it
     chances = topic_model(lang).probabilities(sentence)
     best, chance = next(iter(chances.items()))
     if topics:
