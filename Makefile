@@ -4,7 +4,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
-.PHONY: bench test lint lock clean transcripts test-wheel
+.PHONY: bench test lint lock clean transcripts test-wheel test-realserver
 bench: .venv/ok
 	$(RUN) mlb_env run
 
@@ -38,6 +38,11 @@ transcripts: .venv/ok
 	  for file in scenarios/SmartCare/MADiagnosis/*.yaml; do id=$$(sed -n 's/^id: *//p' $$file); \
 	    $(RUN) mlb_env replay .transcripts/$$lang $$id.$$lang.0 --plain >docs/transcripts/$$(basename $$file .yaml).$$lang.txt || exit 1; done; done
 	rm -rf .transcripts
+
+# The model agents against llama.cpp's own server (35 MB, not in the lock) with the tiny model of tests/tinymodel.
+test-realserver: .venv/ok
+	.venv/bin/python -m pip install -q --disable-pip-version-check xllamacpp
+	$(RUN) pytest -n 0 -m realserver tests/test_realserver.py
 
 # The same tests once more, against the built wheel and away from the checkout.
 test-wheel: .venv/ok
