@@ -19,7 +19,7 @@ from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
 from mlb_env.spec.base import Lang
 
 NOT = {"no", "not", "none", "never", "nothing", "dont", "havent", "hasnt", "nobody", "isnt", "wasnt", "neither", "doesnt"}
-WELL = {"zh": ("正常", "挺顺", "没问题", "有劲", "都行", "好好的", "挺好", "都好"), "en": ("fine", "normal", "easily", "all right", "can hold")}
+WELL = {"zh": ("正常", "挺顺", "没问题", "有劲", "都行", "好好的", "挺好", "都好"), "en": ("fine", "normal", "easily", "all right", "can hold", "full control", "feel everything")}
 YES = {"zh": ("有", "是的", "对"), "en": ("yes", "yeah", "i do", "i have")}
 UNSURE = {"zh": ("说不上来", "不清楚", "不太记得", "说不准", "没太听明白"), "en": ("couldn't say", "don't know", "not sure", "another way", "can't tell")}
 FLAGS = ("chest_pain", "dyspnoea", "syncope", "sweating", "visual_disturbance", "headache", "limb_weakness", "drowsiness",

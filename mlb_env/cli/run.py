@@ -161,7 +161,7 @@ def _live() -> Iterator[tuple[Callable[[Plan, Path], None], Callable[[int, int, 
     task = bar.add_task("episodes", total=None, rate="", failed="")
 
     def before(plan: Plan, folder: Path) -> None:
-        if shown.is_terminal and plan.settings.agent != "human":
+        if shown.is_terminal and "human" not in (plan.settings.agent, plan.settings.patient):
             bar.update(task, total=len(plan.jobs))
             bar.start()
 

@@ -230,9 +230,8 @@ class Mind:
         known: list[Fact] = []
         beyond: list[str] = []
         held = False
-        past = {r for f in facts if f.id in self.ledger for r in f.replaces}
         for fact in facts:
-            if fact.id in past:
+            if any(later in self.ledger for later in self.world.replaced_by.get(fact.id, ())):
                 continue
             if fact.disclosure.condition == "unknown_to_patient" or (fact.polarity == "unknown" and not fact.told[self.lang]):
                 beyond.append("not_known")

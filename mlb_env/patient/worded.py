@@ -132,9 +132,16 @@ def _person(world: World, lang: Lang) -> str:
 class HumanPatient(GuardedPatient):
     """A person at the keyboard words the parts. An empty line takes the offline wording. What the guard doubts is recorded, not stopped."""
 
+    def open(self) -> str:
+        self._opening = super().open()
+        return self._opening
+
     def word(self, asked: str, parts: list[Part], turn: int) -> Flow[str]:
         zh, offline = self.lang == "zh", joined(parts, self.lang)
-        shown = f"医生：{asked}\n可以说的内容：{offline}" if zh else f"Doctor: {asked}\nYou may say: {offline}"
+        shown = f"\n医生：{asked}\n可以说：{offline}" if zh else f"\nDoctor: {asked}\nYou may say: {offline}"
+        if not self.tellings:  # the first words are said for the person, who has to know them
+            who = ("：" if zh else ": ").join((self.mind.persona.label[self.lang], self.mind.persona.description[self.lang]))
+            shown = (f"您扮演患者（{who}）。\n您已经说了：{self._opening}" if zh else f"You play the patient ({who}).\nYou have said: {self._opening}") + shown
         (reply,) = yield (AskHuman("patient", shown, "患者（回车用上面的话）> " if zh else "Patient (Enter: the words above) > "),)
         if isinstance(reply, Failure):
             raise SimulatorFailed(f"the person who plays the patient cannot be asked: {reply.reason}")

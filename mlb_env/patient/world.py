@@ -35,6 +35,15 @@ class World:
         return frozenset(f.topic for f in self.case.facts if f.disclosure.condition == "opening")
 
     @cached_property
+    def replaced_by(self) -> dict[str, tuple[str, ...]]:
+        """Fact -> the facts after which it no longer holds."""
+        index: dict[str, list[str]] = {}
+        for fact in self.case.facts:
+            for old in fact.replaces:
+                index.setdefault(old, []).append(fact.id)
+        return {fact: tuple(later) for fact, later in index.items()}
+
+    @cached_property
     def children(self) -> dict[str, tuple[str, ...]]:
         """Topic -> topics whose parent it is."""
         index: dict[str, list[str]] = {}

@@ -235,7 +235,7 @@ class Fact(Model):
     weight: FactWeight = FactWeight()
     askable: LL = LL()
     follow_up: LL | None = None
-    replaces: tuple[Id, ...] = ()  # facts of the same topic that no longer hold once this one is out
+    replaces: tuple[Id, ...] = ()  # facts that no longer hold, and are no longer told, once this one is out
 
 
 # --- examination and tests ----------------------------------------------------------------------------------------------
