@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -206,3 +207,12 @@ def test_every_finding_of_a_case_can_be_obtained(interactive: list[Play]) -> Non
 )
 def test_the_patient_takes_away_what_it_is_plainly_told_to_do(said: str, plans: list[str]) -> None:
     assert list(advised(said)) == plans
+
+
+@pytest.mark.parametrize("said", ["您头疼吗，" * 20_000, "apart from " * 10_000, "do you have pain, " * 6_000, "要不要" * 30_000, "？" * 100_000, "\x00�" * 1_000])
+def test_endless_or_odd_speech_is_heard_out_in_no_time(said: str) -> None:
+    """100,000 characters are the most an environment takes; nothing in them may cost more than reading them does."""
+    start = time.process_time()
+    hear(said, matcher())
+    advised(said)
+    assert time.process_time() - start < 10

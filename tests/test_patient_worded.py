@@ -185,7 +185,7 @@ def test_a_run_with_a_patient_model_keeps_the_two_roles_apart(tmp_path: Path, mo
     assert result.summary.usage["patient"].calls > 0 and "agent" not in result.summary.usage
     assert result.summary.patients is not None and result.summary.patients.replies > 0
     (trajectory,) = result.trajectories()
-    assert {t.by for t in trajectory.tellings} <= {"model", "fallback"}
+    assert {"model"} <= {t.by for t in trajectory.tellings} <= {"model", "fallback", "rules"}  # what evolves is in the case's words
 
 
 def test_a_patient_whose_endpoint_is_down_leaves_the_run_ungraded_with_the_reason(tmp_path: Path) -> None:
@@ -313,3 +313,10 @@ def test_an_audit_is_of_its_own_scenario(stemi: Play, catalog: Catalog) -> None:
     other = next(p for p in catalog.select(dataset=["MAGuidance"]) if p.id != stemi.id)
     with pytest.raises(UserError, match="has no patient of"):
         audit(played(episode, "Hello?"), other)
+
+
+def test_an_endless_wording_is_refused_before_it_is_read(stemi: Play) -> None:
+    assert stemi.case is not None
+    licence = Licence(World(stemi.case), "zh", (), (), "您好")
+    assert [f.kind for f in check("头疼" * 50_000, licence)] == ["length"]
+    assert [f.kind for f in check("  ", licence)] == ["empty"]

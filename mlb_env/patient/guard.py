@@ -23,7 +23,7 @@ from .numerals import numbers
 from .understand import Matcher, lexicon
 from .world import World
 
-FaultKind = Literal["leak", "invention", "contradiction", "diagnosis", "role", "language", "empty", "omission"]
+FaultKind = Literal["leak", "invention", "contradiction", "diagnosis", "role", "language", "empty", "length", "omission"]
 NO = {
     "zh": re.compile(r"没|不|无|未|别|非|从来|否|免"),
     "en": re.compile(r"\b(?:no|not|never|none|nothing|nor|neither|nobody|without|hardly|cannot|clear of|free of)\b|n't\b|\bnope\b|\bnah\b"),
@@ -35,6 +35,7 @@ _LATIN = re.compile(r"[A-Za-z]{2,}")
 _PLAIN = frozenset(["probable", "possible", "suspected", "moderate", "pregnancy", "inferior", "infection", "bleeding", "nonspecific", "non-specific", "without", "symptoms"])
 _DOSE = re.compile(r"(\d+(?:\.\d+)?|[零〇一二两三四五六七八九十百点]+|[a-z]+(?:[- ][a-z]+)?)\s?(mg|毫克|milligrams?|mils?|ml|毫升|片|粒|tablets?|capsules?|岁|年|years?|天|days?|小时|hours?|次|times)")
 _ECHO = re.compile(r"[^，。！？,.!?]{1,12}[？?]")
+LONGEST = 2000  # characters of one reply
 FOREIGN_WORDS = 4  # Latin words beyond those of the facts that a Chinese reply may hold
 
 
@@ -138,6 +139,8 @@ def check(reply: str, licence: Licence) -> list[Fault]:
     text = _idioms().sub(" ", reply.strip().lower())
     if not text.strip():
         return [Fault("empty", "the reply is empty")]
+    if len(text) > LONGEST:
+        return [Fault("length", f"the reply has {len(text)} characters; a spoken answer has at most {LONGEST}")]
     return [
         *_language(text, licence), *_role(text, licence), *_diagnosis(text, licence), *_words(text, licence),
         *_numbers(text, licence), *_sides(text, licence), *_opposites(text, licence),

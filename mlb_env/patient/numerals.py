@@ -10,13 +10,13 @@ _DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4,
 _UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10000}
 # a Chinese numeral counts as a number before one of these
 _MEASURE = "天日号月年岁点时分小钟周星礼次回遍片粒颗袋包支瓶杯碗口斤公克毫升度层楼个米厘里块成趟顿名胎孕针盒板滴勺倍"
-_ZH = re.compile(rf"(?:第)?([零〇一二两三四五六七八九十百千万]+(?:点[零一二三四五六七八九]+)?)(半)?(?=[{_MEASURE}多来几]|$|[^\w])")
+_ZH = re.compile(rf"(?:第)?([零〇一二两三四五六七八九十百千万]{{1,12}}(?:点[零一二三四五六七八九]+)?)(半)?(?=[{_MEASURE}多来几]|$|[^\w])")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _ONES = {w: i for i, w in enumerate(
     ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
 )}  # fmt: skip
 _TENS = {w: 10 * i for i, w in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)}
-_WORDS = re.compile(rf"\b(?:{'|'.join([*_TENS, *_ONES])}|hundred|thousand)(?:[- ](?:and )?(?:{'|'.join([*_TENS, *_ONES])}|hundred|thousand))*\b")
+_WORDS = re.compile(rf"\b(?:{'|'.join([*_TENS, *_ONES])}|hundred|thousand)(?:[- ](?:and )?(?:{'|'.join([*_TENS, *_ONES])}|hundred|thousand)){{0,9}}\b")
 _ORDINARY = {"one", "zero"}
 
 

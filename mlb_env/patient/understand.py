@@ -40,6 +40,7 @@ WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_docum
 LIKELY_BEST = 0.15
 LIKELY, LIKELY_KNOWN = 0.35, 0.15  # chances at which the topic model is believed; the second where the person has an answer
 SHORT: dict[Lang, int] = {"zh": 12, "en": 36}  # characters
+CLAUSES = 8  # clauses of one sentence that are looked at one by one
 SURE, POSSIBLE = 0.6, 0.06  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
 WHEN = frozenset({"onset", "timing", "course"})
 MERE = frozenset({"site", "quality", "severity", "onset", "timing"})
@@ -293,7 +294,7 @@ def _surely(sentence: str, known: Container[str]) -> list[str]:
 
 def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
     """Topics of further clauses that ask something of their own in words the lexicon does not have ("..., and is it there all day?")."""
-    clauses = [c.strip() for c in _AND.split(sentence) if c and len(c.strip()) >= 4]
+    clauses = [c.strip() for c in _AND.split(sentence, CLAUSES) if c and len(c.strip()) >= 4]
     found: list[str] = []
     for clause in clauses if len(clauses) > 1 else ():
         hits = cues.find(clause)
@@ -311,7 +312,7 @@ def _as_a_time(hit: Hit, sentence: str) -> bool:
     topic = codes.topics().get(hit.key)
     if topic is None or (topic.group != "symptom" and topic.id != "onset"):
         return False
-    return bool(_THEN.match(sentence[hit.end :]) or _SINCE.search(sentence[: hit.start]))
+    return bool(_THEN.match(sentence[hit.end : hit.end + 12]) or _SINCE.search(sentence[max(0, hit.start - 40) : hit.start]))
 
 
 def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bool) -> list[str]:

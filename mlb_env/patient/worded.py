@@ -115,7 +115,7 @@ def _told_to_model(fault: Fault, lang: Lang) -> str:
         "leak": ("说了这次不该说的内容", "it says something that is not to be said now"), "invention": ("添加了没有给出的内容", "it adds something that was not given"),
         "contradiction": ("与给出的内容相反", "it says the opposite of what was given"), "diagnosis": ("说出了诊断", "it names a diagnosis"),
         "role": ("没有以患者身份说话", "it does not speak as the patient"), "language": ("没有用规定的语言", "it is not in the language asked for"),
-        "empty": ("没有内容", "it is empty"), "omission": ("漏了要说的内容", "it leaves out what was to be said"),
+        "empty": ("没有内容", "it is empty"), "length": ("太长", "it is too long"), "omission": ("漏了要说的内容", "it leaves out what was to be said"),
     }  # fmt: skip
     return words[fault.kind][0 if lang == "zh" else 1]
 
