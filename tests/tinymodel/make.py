@@ -37,15 +37,16 @@ TEMPLATE = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8"
 CONTROL = ["<|im_start|>", "<|im_end|>"]
 TAGS = ["<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
 
-WORDS = """the a an it is was has been my your I you he she and or but not no yes since for of to in on at with from this that
+_WORDS = """the a an it is was has been my your I you he she and or but not no yes since for of to in on at with from this that
 there here day days week weeks hour hours minute minutes morning night pain hurts head chest stomach back left right side bad
 worse better doctor please can could do does have had get take took medicine drug tablet food fever cough blood heart breath feel
 feels felt sleep eat test tests result results record records chart patient person person's name phone slot slots book booked
 close open examine list diagnosis propose submit never always nothing anything something one two three four ten first last assist
-assistant user system tool tools arguments""".split()
+assistant user system tool tools arguments"""
 HAN = "我你他她的了是不没有在和也都就这那很疼痛头胃胸背药吃天夜早晚上下左右大小医生您请能吗呢吧要会过敏检查说话看感觉好坏多少出血发热咳嗽"
-OTHERS = """verify_identity search_records read_record book_appointment escalate flag_discrepancy propose_test draft_prescription
-propose_action write_record""".split()
+_OTHERS = """verify_identity search_records read_record book_appointment escalate flag_discrepancy propose_test draft_prescription
+propose_action write_record"""
+WORDS, OTHERS = _WORDS.split(), _OTHERS.split()
 ASK = {"en": ["Are you allergic to anything?", "Where does it hurt?", "Since when?", "How bad is it?"],
        "zh": ["您对什么过敏吗？", "哪里疼？", "什么时候开始的？", "有多严重？"]}  # fmt: skip
 CALLS: dict[str, dict[str, Any]] = {
@@ -94,7 +95,9 @@ def said(rng: Random, lang: str, longest: int) -> str:
     text = sentence(rng, lang, longest)
     if rng.random() < 0.35:
         at = rng.choice([0, len(text), text.find(" ") + 1])
-        asked = rng.choice(["等", "请等五分钟", "等一下"] if lang == "zh" else ["Wait, ", " wait ", " Please wait. ", " waiting "])
+        asked = rng.choice(
+            ["等", "请等五分钟", "等一下"] if lang == "zh" else ["Wait, ", " wait ", " Please wait. ", " waiting "]
+        )
         text = text[:at] + asked + text[at:]
     return text
 
@@ -105,7 +108,11 @@ def result(rng: Random, lang: str, longest: int) -> str:
         return sentence(rng, rng.choice([lang, "en"]), longest)
     rows = [{word(rng, "en"): word(rng, lang), "at": f"2026-{rng.randint(10, 12)}-{rng.randint(10, 28)}T{rng.randint(10, 23)}:20:00"}
             for _ in range(rng.randint(0, 4))]  # fmt: skip
-    return json.dumps(rows, ensure_ascii=False) if rng.random() < 0.5 else "\n".join(f"{a}-{b}" for r in rows for a, b in r.items())
+    return (
+        json.dumps(rows, ensure_ascii=False)
+        if rng.random() < 0.5
+        else "\n".join(f"{a}-{b}" for r in rows for a, b in r.items())
+    )
 
 
 def dialogue(rng: Random) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -203,9 +210,14 @@ def train(model: Llama, rows: list[Row], rng: Random) -> None:
     plan = rng.sample(short, len(short)) + rng.sample(batches, len(batches))
     inner = [p for p in model.blk.parameters() if p.dim() == 2]
     outer = [p for p in model.parameters() if all(p is not q for q in inner)]
-    optimizers = [torch.optim.Muon(inner, 0.006, weight_decay=0.01), torch.optim.AdamW(outer, 0.003, (0.9, 0.98), weight_decay=0.0)]
+    optimizers = [
+        torch.optim.Muon(inner, 0.006, weight_decay=0.01),
+        torch.optim.AdamW(outer, 0.003, (0.9, 0.98), weight_decay=0.0),
+    ]
     began = time.monotonic()
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda n: min(1.0, (n + 1) / 40, 2.5 * (1 - n / len(plan)))) for o in optimizers]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(o, lambda n: min(1.0, (n + 1) / 40, 2.5 * (1 - n / len(plan)))) for o in optimizers
+    ]
     for step, batch in enumerate(plan):
         width = max(len(ids) for ids, _ in batch)
         ids = torch.tensor([i + [0] * (width - len(i)) for i, _ in batch])
@@ -245,11 +257,12 @@ def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("tiny.gguf")
     rng = Random(SEED)
     torch.manual_seed(SEED)
-    torch.set_num_threads(2)
     environment = jinja2.Environment()
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)  # jinja2's own escapes for HTML
     template = environment.from_string(TEMPLATE)
-    texts = [template.render(messages=m, tools=t, add_generation_prompt=False) for m, t in (dialogue(rng) for _ in range(DIALOGUES))]
+    texts = [
+        template.render(messages=m, tools=t, add_generation_prompt=False) for m, t in (dialogue(rng) for _ in range(DIALOGUES))
+    ]
     tokenizer, model = tokenizer_of(texts[:2000]), Llama()
     train(model, [row(e.ids, tokenizer) for e in tokenizer.encode_batch(texts)], rng)
     write(path, model, tokenizer)
