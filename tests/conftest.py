@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -16,6 +17,13 @@ from mlb_env.spec.action import Action
 from mlb_env.spec.base import Lang
 from mlb_env.spec.rubric import Judgement
 from mlb_env.spec.trajectory import Trajectory
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C in the processes that tests start, also where the tests were started in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 Played = list[tuple[Trajectory, Judgement]]
 
