@@ -19,7 +19,7 @@ from mlb_env.record.world import fhir_id
 from mlb_env.spec.action import Action, Briefing, Observation, ToolCall
 from mlb_env.spec.base import Lang
 from mlb_env.spec.case import Fact, PatientCase
-from mlb_env.spec.scenario import ChoiceItem, ExtractionItem, NormalisationItem, OpenItem
+from mlb_env.spec.scenario import ChoiceItem, ExtractionItem, KeyPointItem, NormalisationItem, OpenItem
 
 
 def make(context: AgentContext) -> Oracle:
@@ -43,6 +43,8 @@ class Oracle:
         self._last: list[tuple[Fact, tuple[str, str | None]]] = []
 
     def act(self, observation: Observation) -> Action:
+        if self._play.task is not None:
+            return say("", *(ToolCall.of(call.name, **call.arguments) for call in self._play.task.gold))
         if self._play.item is not None:
             return Action(content=static_answer(self._play, self._lang))
         assert self._play.case is not None and self._play.scenario is not None
@@ -145,7 +147,8 @@ class Oracle:
             calls += [ToolCall.of("propose_action", act=a.act) for a in case.truth.immediate_actions
                       if a.required and a.by_role in ("clinical_assistant", "any")]  # fmt: skip
         if "search_records" in tools:
-            kinds = dict.fromkeys(r["resourceType"] for r in case.chart.resources)
+            added = self._play.scenario.chart.resources if self._play.scenario and self._play.scenario.chart else ()
+            kinds = dict.fromkeys(r["resourceType"] for r in (*case.chart.resources, *added))
             calls += [ToolCall.of("search_records", resource_type=k) for k in kinds]
         if "examine" in tools:
             wanted = [e for e in case.exam if e.id in case.complaint.key_exams]
@@ -159,9 +162,11 @@ class Oracle:
     def _later_calls(self, case: PatientCase) -> list[ToolCall]:
         tools, calls = set(self._play.dataset.tools), []
         if "flag_discrepancy" in tools:
-            kinds = {r["id"]: r["resourceType"] for r in case.chart.resources}
-            calls += [ToolCall.of("flag_discrepancy", reference=f"{kinds[e.resource]}/{e.resource}", note=e.truth[self._lang])
-                      for e in case.chart.known_errors if e.must_handle and e.resource in kinds]  # fmt: skip
+            added = self._play.scenario.chart if self._play.scenario else None
+            for chart in (case.chart, added) if added else (case.chart,):
+                kinds = {r["id"]: r["resourceType"] for r in chart.resources}
+                calls += [ToolCall.of("flag_discrepancy", reference=f"{kinds[e.resource]}/{e.resource}", note=e.truth[self._lang])
+                          for e in chart.known_errors if e.must_handle and e.resource in kinds]  # fmt: skip
         if "book_appointment" in tools and self._play.dataset.name == "MAGuidance" and case.truth.departments:
             right = [*case.truth.departments.best, *case.truth.departments.acceptable]
             slot = next((s for s in case.course.slots if s.department in right), None)
@@ -223,8 +228,9 @@ def static_answer(play: Play, lang: Lang) -> str:
             return json.dumps(_shown(dataset.extraction or "terms", item.gold[lang], keys, values), ensure_ascii=False)
         case OpenItem():
             return item.expect[lang] if item.expect else ""
-        case _:
-            return "\n".join(p.text[lang] for p in item.points) if item else ""
+        case KeyPointItem():
+            return "\n".join(p.text[lang] for p in item.points)
+    return ""
 
 
 def _shown(form: str, gold: Any, keys: dict[str, str], values: dict[str, str]) -> Any:

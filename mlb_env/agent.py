@@ -28,6 +28,7 @@ NAMES = {
     "order_all": "clinical_policies", "order_none": "clinical_policies", "refuse_all": "clinical_policies",
     "hedge_all": "clinical_policies", "template_record": "clinical_policies", "interrogate_all": "clinical_policies",
     "form_only": "clinical_policies", "contradict": "clinical_policies", "parrot_chart": "clinical_policies",
+    "claimer": "claimer",
 }  # fmt: skip
 PRIVILEGED = frozenset({"oracle", "form_only", "contradict"})  # bundled calibration agents that are given the gold
 

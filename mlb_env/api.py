@@ -42,7 +42,7 @@ async def arun(
         model: the model's name, or the fields of `mlb_env.bench.settings.ModelConfig`.
         progress: called after each episode with (done, in all, ungraded so far).
         settings: the fields of `mlb_env.bench.settings.RunSettings`: dimension, dataset, scenario, scenarios, lang, limit,
-            trials, seed, patient, persona, judge, max_turns, max_tokens.
+            trials, seed, patient, persona, judge, max_turns, max_tokens, record_tools, record.
 
     Raises:
         UserError: what is asked for cannot be done.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from .spec.action import ToolCall
 
@@ -73,14 +73,33 @@ class HumanReply:
 
 
 @dataclass(frozen=True)
+class RecordRequest:
+    """An interaction with an external FHIR server. `path` is relative to `base_url`, with its query; `body` is JSON or empty."""
+
+    base_url: str
+    method: Literal["GET", "POST", "PUT"]
+    path: str
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class RecordReply:
+    """What the server answered: HTTP status, body, and the id of what was created, from the Location header."""
+
+    status: int
+    body: str
+    created: str = ""
+
+
+@dataclass(frozen=True)
 class Failure:
     """An effect that failed for good, with its reason in one sentence."""
 
     reason: str
 
 
-Effect = ChatRequest | AskHuman
-Reply = ChatReply | HumanReply | Failure
+Effect = ChatRequest | AskHuman | RecordRequest
+Reply = ChatReply | HumanReply | RecordReply | Failure
 Flow = Generator[tuple[Effect, ...], tuple[Reply, ...], T]
 
 

@@ -13,10 +13,12 @@ episode's own record, the clock moves, the patient's condition follows. The epis
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
 from .catalog.play import Play
+from .desk import Desk, RecordFailed
 from .effects import Edge, Flow, NoEdge, adrive, drive
 from .errors import MlbError, UserError
 from .patient.ledger import Ledger
@@ -24,13 +26,17 @@ from .patient.offline import OfflinePatient
 from .patient.worded import Casting, ModelPatient
 from .patient.world import World
 from .prompts import briefing, item_prompt
+from .record.end import base_of
+from .record.session import Answer, Session
 from .record.store import Store
-from .record.world import build
+from .record.world import instant
 from .spec.action import Action, Briefing, Message, Observation, ToolCall
 from .spec.base import Lang
 from .spec.forms import CLOSING
+from .spec.scenario import RecordTask
 from .spec.trajectory import StopReason, Trajectory, Usage
 from .toolbox import Toolbox
+from .tools import RecordTools, names_of
 
 MAX_CALLS = 160  # tool calls in one action; the test library, region list and act list fit in it
 
@@ -51,6 +57,8 @@ class Episode:
         trial: number of the repetition, part of the episode's name.
         edge: carries effects out; the offline patient needs none.
         patient: who plays the patient; None: the offline patient.
+        record_tools: the record's tools as `task`-shaped functions, as the raw `fhir` ones, or `both`.
+        record: the address of a FHIR server that stands in for the store of a record task; None: the store.
 
     Raises:
         UserError: the scenario does not exist in `lang`, or has no such persona.
@@ -58,12 +66,17 @@ class Episode:
 
     def __init__(
         self, play: Play, *, lang: Lang = "en", seed: int = 0, persona: str | None = None, max_turns: int | None = None,
-        trial: int = 0, edge: Edge | None = None, patient: Casting | None = None,
+        trial: int = 0, edge: Edge | None = None, patient: Casting | None = None, record_tools: RecordTools = "task",
+        record: str | None = None,
     ) -> None:  # fmt: skip
         if lang not in play.langs:
             raise UserError(f"the scenario '{play.id}' does not exist in '{lang}'; it exists in {', '.join(play.langs)}")
         self.play, self.lang, self.seed, self.trial = play, lang, seed, trial
-        self.max_turns = max_turns or (play.budget.turns if play.interactive else 1)
+        if record is not None and play.interactive:
+            raise UserError(f"the scenario '{play.id}' brings its own chart; an external record (--record) is for tasks in the record "
+                            "(mlb import medagentbench)")  # fmt: skip
+        self.max_turns = max_turns or (play.budget.turns if play.steps else 1)
+        self._record_tools, self._record = record_tools, record
         self._edge: Edge = edge or NoEdge()
         self._casting = patient or Casting()
         self._wanted_persona = persona
@@ -96,11 +109,31 @@ class Episode:
     @property
     def briefing(self) -> Briefing:
         """What the agent is told at the start; the same for every scenario of a dataset."""
-        key = f"briefing:{self.lang}:{self.max_turns}"
+        key = f"briefing:{self.lang}:{self.max_turns}:{self._record_tools}"
         if key not in self.play.memo:
-            self.play.memo[key] = briefing(self.play, self.lang, self.max_turns)
+            self.play.memo[key] = briefing(self.play, self.lang, self.max_turns, self._record_tools)
         made: Briefing = self.play.memo[key]
         return made
+
+    @property
+    def now(self) -> str:
+        """The instant of the episode's clock, as FHIR writes it ("" without a record)."""
+        return self._store.clock(self.minute) if self._desk is not None else ""
+
+    @property
+    def answer(self) -> Answer | None:
+        """What the record's store answered to the last raw FHIR call; None where the last call was another one."""
+        return self._desk.answer if self._desk is not None else None
+
+    def publish_record(self, url: str) -> None:
+        """Give the record's answers absolute addresses, for a server in front of it."""
+        if self._desk is not None:
+            self._desk.publish(url)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages so far."""
+        return tuple(self._messages)
 
     # --- reset ------------------------------------------------------------------------------------------------------
 
@@ -111,7 +144,7 @@ class Episode:
         self._messages = []
         self._ledger = Ledger()
         self._usage: dict[str, Usage] = {}
-        self._toolbox: Toolbox | None = None
+        self._desk: Desk | None = None
         self._patient: OfflinePatient | None = None
         self._persona: str | None = None
         rng = Random(f"{self.seed}/{self.play.id}/{self.lang}/{self.trial}")
@@ -121,8 +154,19 @@ class Episode:
         if self.play.interactive:
             self._reset_interactive(rng)
         else:
+            if self.play.task is not None:
+                self._desk = self._open_record(self.play.task)
             self._add("user", item_prompt(self.play, self.lang), "task")
         return Observation(messages=tuple(self._messages[mark:]))
+
+    def _open_record(self, task: RecordTask) -> Desk:
+        """The desk of a record task, on its own copy of the world."""
+        play = self.play
+        assert play.dataset.role is not None
+        begin = datetime.fromisoformat(task.now)
+        self._store = Store(base_of(play, self.lang), lambda minute: (begin + timedelta(minutes=minute)).isoformat())
+        tools = names_of(play.dataset.tools, self._record_tools)
+        return Desk(tools, Session(self._store, play.dataset.role), self.lang, self._record)
 
     def _reset_interactive(self, rng: Random) -> None:
         play = self.play
@@ -131,11 +175,9 @@ class Episode:
         self._persona = self._wanted_persona or rng.choice(play.scenario.personas)
         if self._persona not in play.personas:
             raise UserError(f"there is no persona '{self._persona}'; there are {', '.join(play.personas)}")
-        base_key = f"record:{self.lang}"
-        if base_key not in play.memo:
-            play.memo[base_key] = build(play.case, self.lang)
-        self._store = Store(play.memo[base_key])
-        self._toolbox = Toolbox(world, play.dataset, self._store, self._ledger, self.lang)
+        case = play.case
+        self._store = Store(base_of(play, self.lang), lambda minute: instant(case, minute))
+        self._desk = Toolbox(world, play.dataset, self._store, self._ledger, self.lang, names_of(play.dataset.tools, self._record_tools))
         self._patient = self._casting.make(world, play.personas[self._persona], self.lang, rng, self._ledger)
         self._course = play.case.course.states[0].id if play.case.course.states else None
         if play.scenario.variant == "transcript":
@@ -192,36 +234,57 @@ class Episode:
             Message(role="assistant", content=action.content, speaker="agent", turn=self.turn, minute=self.minute, tool_calls=calls)
         )
         mark = len(self._messages)
-        if not self.play.interactive:
-            self._stop = "concluded"
-        else:
+        if self.play.interactive:
             yield from self._interact(action, calls)
+        elif self._desk is not None:
+            yield from self._work(self._desk, action, calls)
+        else:
+            self._stop = "concluded"
         return Observation(messages=tuple(self._messages[mark:]))
 
-    def _interact(self, action: Action, calls: tuple[ToolCall, ...]) -> Flow[None]:
-        toolbox, patient, case = self._toolbox, self._patient, self.play.case
-        assert toolbox is not None and patient is not None and case is not None and self.play.scenario is not None
-        cost = case.course.time_cost.turn
+    def _call_all(self, desk: Desk, action: Action, calls: tuple[ToolCall, ...]) -> Flow[tuple[bool, int]]:
+        """Carry the calls out, in order, up to a conclusion. Returns whether something was malformed, and the minutes they took."""
+        zh, cost = self.lang == "zh", 0
         bad = bool(action.error) or not (action.content.strip() or calls)
         if bad:
-            zh = self.lang == "zh"
             self._add("user", action.error or ("请说话，或调用一个工具。" if zh else "Say something, or call a tool."), "system")
-        closing = any(c.name in CLOSING for c in calls)
         if len(calls) > MAX_CALLS:
-            bad, zh = True, self.lang == "zh"
+            bad = True
             text = f"一次最多 {MAX_CALLS} 个工具调用，其余未执行。" if zh else f"At most {MAX_CALLS} tool calls in one action; the rest were not carried out."
             self._add("user", text, "system")
         for call in calls[:MAX_CALLS]:
-            name, done = toolbox.call(call, turn=self.turn, minute=self.minute)
+            name, done = yield from desk.call(call, turn=self.turn, minute=self.minute)
             cost += done.minutes
             bad = bad or done.refused == "malformed"
             self._messages.append(
                 Message(role="tool", content=done.text, speaker="tool", turn=self.turn, minute=self.minute,
                         tool_call_id=call.id, name=name)
             )  # fmt: skip
-            if toolbox.conclusion is not None:
+            if desk.conclusion is not None:
                 break
         self.malformed += bad
+        return bad, cost
+
+    def _work(self, desk: Desk, action: Action, calls: tuple[ToolCall, ...]) -> Flow[None]:
+        """One step of a task in the record."""
+        try:
+            _, cost = yield from self._call_all(desk, action, calls)
+        except RecordFailed as error:
+            self.fail(str(error))
+            return
+        if not calls and action.content.strip():
+            zh = self.lang == "zh"
+            self._add("user", "这里没有人对话；请使用工具，完成后调用 finish。" if zh else "Nobody is here to talk to; use the tools, and call finish when done.",
+                      "system")  # fmt: skip
+        self.minute += cost + 1
+        self._end(desk)
+
+    def _interact(self, action: Action, calls: tuple[ToolCall, ...]) -> Flow[None]:
+        toolbox, patient, case = self._desk, self._patient, self.play.case
+        assert isinstance(toolbox, Toolbox) and patient is not None and case is not None and self.play.scenario is not None
+        closing = any(c.name in CLOSING for c in calls)
+        bad, cost = yield from self._call_all(toolbox, action, calls)
+        cost += case.course.time_cost.turn
         talks = self.play.scenario.variant == "dialogue"
         if action.content.strip() and talks:
             patient.listen(action.content, turn=self.turn, minute=self.minute)
@@ -260,9 +323,9 @@ class Episode:
         for notice in toolbox.due(self.minute):
             self._add("user", notice, "system")
 
-    def _end(self, toolbox: Toolbox) -> None:
+    def _end(self, desk: Desk) -> None:
         budget = self.play.budget
-        if toolbox.conclusion is not None:
+        if desk.conclusion is not None:
             self._concluded_at = (self.turn, self.minute)
             self._stop = "concluded"
         elif self.malformed > budget.malformed:
@@ -297,8 +360,8 @@ class Episode:
         """
         if self._stop is None:
             raise MlbError("the episode has not ended yet; there is no trajectory to hand out")
-        play, toolbox, patient = self.play, self._toolbox, self._patient
-        conclusion = toolbox.conclusion if toolbox else None
+        play, desk, patient = self.play, self._desk, self._patient
+        conclusion = desk.conclusion if desk else None
         if isinstance(patient, ModelPatient) and patient.usage.calls:
             self.spend("patient", patient.usage)
         return Trajectory(
@@ -309,8 +372,8 @@ class Episode:
             persona=self._persona, content_hash=play.content_hash, messages=tuple(self._messages),
             ledger=tuple(self._ledger.entries), answers=tuple(patient.answers) if patient else (),
             patient_events=tuple(patient.events) if patient else (),
-            tellings=tuple(patient.tellings) if patient else (), tools=tuple(toolbox.events) if toolbox else (),
-            record_changes=tuple(self._store.changes) if toolbox else (), conclusion=conclusion,
+            tellings=tuple(patient.tellings) if patient else (), tools=tuple(desk.events) if desk else (),
+            record_changes=tuple(desk.changes) if desk else (), conclusion=conclusion,
             conclusion_turn=self._concluded_at[0] if conclusion is not None else None,
             conclusion_minute=self._concluded_at[1] if conclusion is not None else None,
             stop_reason=self._stop, failure=self._failure, turns=self.turn, minutes=self.minute, malformed=self.malformed,

@@ -7,11 +7,11 @@ from string import Template
 from .catalog.play import Play
 from .spec.action import Briefing
 from .spec.base import Lang
-from .spec.scenario import ChoiceItem, ExtractionItem, KeyPointItem, NormalisationItem, OpenItem
-from .tools import DISPOSITIONS, definition
+from .spec.scenario import ChoiceItem, ExtractionItem, KeyPointItem, NormalisationItem, OpenItem, RecordTask
+from .tools import DISPOSITIONS, RecordTools, definition, names_of
 
 
-def briefing(play: Play, lang: Lang, max_turns: int) -> Briefing:
+def briefing(play: Play, lang: Lang, max_turns: int, record_tools: RecordTools = "task") -> Briefing:
     """The task, the role's policy and the tools of a scenario."""
     dataset = play.dataset
     task = dataset.task[lang]
@@ -21,7 +21,7 @@ def briefing(play: Play, lang: Lang, max_turns: int) -> Briefing:
     if dataset.role == "service_desk":
         policy += "\n" + (f"处置等级：{DISPOSITIONS.zh}" if lang == "zh" else f"Dispositions: {DISPOSITIONS.en}")
     return Briefing(
-        task=task, policy=policy, tools=tuple(definition(name, lang) for name in dataset.tools), lang=lang,
+        task=task, policy=policy, tools=tuple(definition(name, lang) for name in names_of(dataset.tools, record_tools)), lang=lang,
         dimension=dataset.dimension, dataset=dataset.name, max_turns=max_turns,
     )  # fmt: skip
 
@@ -43,6 +43,8 @@ def item_prompt(play: Play, lang: Lang) -> str:
             slots = {"question": item.question[lang]}
         case ExtractionItem():
             slots = {"text": item.text[lang], "question": item.text[lang]}
+        case RecordTask():
+            slots = {"question": item.instruction[lang], "context": item.context[lang] if item.context else ""}
         case NormalisationItem():
             lines = "\n".join(item.candidates[lang])
             slots = {"phrase": item.phrase[lang], "candidates": lines, "question": item.phrase[lang], "options": lines}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from . import codes
 from .spec.base import L, Lang
-from .spec.forms import FORMS
+from .spec.forms import FORMS, RAW_RECORD, TASK_RECORD
+
+RecordTools = Literal["task", "fhir", "both"]
 
 DESCRIPTIONS: dict[str, L] = {
     "verify_identity": L(
@@ -45,7 +48,31 @@ DESCRIPTIONS: dict[str, L] = {
         zh="提出一项检查检验申请（由医师签署后执行，按实际耗时出结果）。影像检查须写明部位。",
         en="Propose one test (a clinician signs it; the result comes after its real delay). Imaging needs the body part.",
     ),
-    "draft_prescription": L(zh="起草处方（草稿，须医师审核）。", en="Draft a prescription (a draft; a clinician decides)."),
+    "draft_prescription": L(
+        zh="起草处方（草稿，须医师审核）。系统按病历核对过敏、相互作用、剂量、妊娠与肾功能；可说明理由的提醒用 override_reason 回应。",
+        en="Draft a prescription (a draft; a clinician decides). The software checks it against the chart (allergy, interactions, dose, "
+        "pregnancy, kidney function); where an alert may be overridden, give override_reason.",
+    ),
+    "refer": L(zh="提出转诊或会诊申请（由医师签署）。", en="Propose a referral to a department (a clinician signs it)."),
+    "fhir_search": L(
+        zh="FHIR R4 检索：资源类型与查询串，例如 Observation 与 patient=self&code=718-7&date=ge2026-01-01&_sort=-date&_count=20。"
+        "返回 searchset Bundle；出错时返回 OperationOutcome。",
+        en="FHIR R4 search: a resource type and a query such as patient=self&code=718-7&date=ge2026-01-01&_sort=-date&_count=20. Gives a "
+        "searchset Bundle, or an OperationOutcome that says what to mend.",
+    ),
+    "fhir_read": L(zh="读取一条 FHIR 资源，例如 Observation/o1。", en="Read one FHIR resource, for example Observation/o1."),
+    "fhir_create": L(
+        zh="新建一条 FHIR R4 资源（JSON 对象，含 resourceType）。按你的角色，申请与处方只能是 status=draft、intent=proposal。",
+        en="Create a FHIR R4 resource (a JSON object with its resourceType). Most roles propose only: orders and prescriptions with "
+        "status=draft and intent=proposal.",
+    ),
+    "fhir_update": L(
+        zh="整体更新一条已有的 FHIR 资源（含 resourceType 与 id）。", en="Replace an existing FHIR resource as a whole (with resourceType and id)."
+    ),
+    "finish": L(
+        zh="结束任务。answer 为答案列表（数字或文字）；任务不要求回答时留空。",
+        en="Finish the task. answer is the list of answers (numbers or texts); leave it empty where the task asks for none.",
+    ),
     "propose_action": L(
         zh="提出一项需立即执行的处置（由医师执行）。",
         en="Propose an act to be done at once (a clinician carries it out).",
@@ -74,7 +101,15 @@ DESCRIPTIONS: dict[str, L] = {
 }
 
 
-@lru_cache(maxsize=64)
+def names_of(tools: Sequence[str], record_tools: RecordTools) -> tuple[str, ...]:
+    """The tools of a dataset with the record's in the wanted shape: `task` as listed, `fhir` the raw four in place of the task-shaped, `both`."""
+    if record_tools == "task" or not set(tools) & TASK_RECORD:
+        return tuple(tools)
+    kept = [t for t in tools if record_tools == "both" or t not in TASK_RECORD]
+    return (*RAW_RECORD, *(t for t in kept if t not in RAW_RECORD))
+
+
+@lru_cache(maxsize=128)
 def definition(name: str, lang: Lang) -> dict[str, Any]:
     """The OpenAI function definition of one tool. The result is shared: do not change it."""
     schema = FORMS[name].model_json_schema()

@@ -18,6 +18,8 @@ from ..errors import ContentError, UserError
 from ..judge import extraction  # noqa: F401  registers its rules
 from ..judge.derive import rubric_of
 from ..judge.rules import RULES
+from ..record.validate import problems
+from ..record.world import build
 from ..spec.base import LANGS
 from ..spec.case import PatientCase
 from ..spec.jsontext import parse_json
@@ -153,15 +155,24 @@ def _case(case: PatientCase, path: Path, found: Audit) -> None:
     if case.provenance.author_kind == "imported":
         found.notes.append(f"{path}: imported, so it is checked against the schema only, not for full depth")
         return
-    problems = check_case(case)
-    text = read_text(path) if problems else ""
-    for problem in problems:
+    wrong = [*check_case(case), *_chart(case)]
+    text = read_text(path) if wrong else ""
+    for problem in wrong:
         place = _FIELD.match(problem)
         line = None
         if place:
             parts = (place.group(1) + place.group(2)).split(".")
             line = line_of(text, tuple(int(p) if p.isdigit() else p for p in parts))
         found.problems.append(f"{path}:{line or 1}: {problem}")
+
+
+def _chart(case: PatientCase) -> Iterator[str]:
+    """Whether what the record makes of the case is valid FHIR R4, in each language."""
+    for lang in case.title.langs:
+        built = build(case, lang)
+        for reference, resource in built.items():
+            for problem in problems(resource, built.__contains__):
+                yield f"chart: {reference} ({lang}) is not valid FHIR R4: {problem}"
 
 
 def _plays(catalog: Catalog, base: Path, bundled: bool) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Plan:
     @property
     def max_calls(self) -> int:
         """The most calls of the agent's model: one for each turn."""
-        return sum((self.settings.max_turns or job.play.budget.turns) if job.play.interactive else 1 for job in self.jobs)
+        return sum((self.settings.max_turns or job.play.budget.turns) if job.play.steps else 1 for job in self.jobs)
 
     def agent(self, job: Job, edge: Edge) -> Agent:
         """A fresh agent for one episode. Only the bundled calibration agents are given the gold."""
@@ -106,6 +106,9 @@ def make_plan(
         edition=_edition(jobs), content={name: catalog.hashes[name] for name in _datasets(jobs)}, episodes=len(jobs),
     )  # fmt: skip
     _no_secret(header)
+    if settings.record is not None and (own := next((j for j in jobs if j.play.task is None), None)):
+        raise UserError(f"--record is for tasks in the record (mlb import medagentbench); {own.play.dataset.name} brings its own records; choose "
+                        "with --dataset or --scenarios")  # fmt: skip
     plan = Plan(settings=settings, jobs=jobs, header=header, factory=loaded, calls_model=calls_model, left_out=left_out,
                 recorded=_recorded(settings, jobs))  # fmt: skip
     _try_out(plan, edge or LateEdge())

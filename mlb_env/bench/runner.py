@@ -232,8 +232,8 @@ def _episode(plan: Plan, job: Job, edge: Edge) -> Episode:
     settings = plan.settings
     return Episode(
         job.play, lang=job.lang, seed=settings.seed, persona=settings.persona if job.play.interactive else None,
-        max_turns=settings.max_turns if job.play.interactive else None, trial=job.trial, edge=edge,
-        patient=plan.casting(job),
+        max_turns=settings.max_turns if job.play.steps else None, trial=job.trial, edge=edge,
+        patient=plan.casting(job), record_tools=settings.record_tools, record=settings.record,
     )  # fmt: skip
 
 

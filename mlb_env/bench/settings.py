@@ -44,7 +44,8 @@ class RunSettings(Model):
     """Which scenarios are played, by which agent, how often, from which seed, and how they are judged.
 
     `scenarios`: folders that are played in place of the bundled content. `lang` None: English where a scenario exists in
-    it, else the language it has. `limit`: at most so many scenarios. `trials`: repetitions of each.
+    it, else the language it has. `limit`: at most so many scenarios. `trials`: repetitions of each. `record_tools`: the shape of the record's
+    tools: task-shaped, raw FHIR, or both.
     """
 
     agent: str = "interviewer"
@@ -63,6 +64,8 @@ class RunSettings(Model):
     max_tokens: int | None = Field(default=None, ge=1)  # of the agent's model, per episode
     model: ModelConfig | None = None
     patient_model: ModelConfig | None = None  # with `patient` llm:<model>
+    record_tools: Literal["task", "fhir", "both"] = "task"
+    record: str | None = None  # a FHIR server in place of the store, for tasks in the record
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -86,6 +89,8 @@ class RunSettings(Model):
             if error.errors()[0]["type"] == "extra_forbidden":
                 raise UserError(f"a run has no setting '{loc[-1]}'; it has {', '.join(cls.model_fields)}") from None
             raise UserError(f"{'.'.join(option(str(p)) for p in loc[:1])}: {problem}") from None
+        if made.record is not None and not made.record.startswith(("http://", "https://")):
+            raise UserError(f"--record {made.record}: give the base address of a FHIR R4 server, http://... or https://...")
         return made._with_patient()
 
     def _with_patient(self) -> Self:

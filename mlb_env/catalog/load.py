@@ -7,6 +7,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ContentError, UserError
@@ -22,14 +23,15 @@ from ..spec.scenario import (
     KeyPointItem,
     NormalisationItem,
     OpenItem,
+    RecordTask,
 )  # fmt: skip
 from .play import Play
-from .read import read_jsonl, read_text, read_yaml
+from .read import read_jsonl, read_lines, read_text, read_yaml
 
 PATH_VARIABLE = "MLB_CONTENT"
 ITEMS: dict[str, type[Item]] = {
     "choice": ChoiceItem, "open": OpenItem, "extraction": ExtractionItem, "normalisation": NormalisationItem,
-    "keypoints": KeyPointItem,
+    "keypoints": KeyPointItem, "record": RecordTask,
 }  # fmt: skip
 
 
@@ -108,8 +110,15 @@ class Catalog:
             case = read_yaml(path, PatientCase)
             if case.id in self.cases:
                 raise ContentError(f"the case id '{case.id}' is already taken by another file", path=str(path), field="id")
+            texts = [read_text(path)]
+            if case.chart.file:
+                chart = path.with_name(case.chart.file)
+                texts.append(read_text(chart))
+                self.files.add(chart)
+                resources = (*case.chart.resources, *read_lines(chart))
+                case = case.model_copy(update={"chart": case.chart.model_copy(update={"resources": resources})})
             self.cases[case.id] = case
-            self._case_hashes[case.id] = _digest([read_text(path)])
+            self._case_hashes[case.id] = _digest(texts)
 
     def _dataset(self, path: Path) -> None:
         there = self.datasets.get(path.stem)
@@ -134,7 +143,15 @@ class Catalog:
                 found.append((file, self._scenario(file, dataset)))
         else:
             texts.append(read_text(items))
-            found = [(items, Play(dataset=dataset, item=item)) for item in read_jsonl(items, ITEMS[dataset.form])]
+            read = read_jsonl(items, ITEMS[dataset.form])
+            worlds = {item.world: path.with_name(item.world) for item in read if isinstance(item, RecordTask)}
+            for world in worlds.values():
+                if not world.is_file():
+                    raise ContentError(f"the world '{world.name}' is not beside it", path=str(items), field="world")
+                texts.append(read_text(world))
+                self.files.add(world)
+            found = [(items, Play(dataset=dataset, item=item, world=worlds[item.world] if isinstance(item, RecordTask) else None))
+                     for item in read]  # fmt: skip
             if not found:
                 raise ContentError("holds no items", path=str(items))
         self.files |= {file for file, _ in found}
@@ -236,8 +253,7 @@ def _digest(texts: Iterable[str]) -> str:
 
 
 def _with_hash(play: Play, digest: str) -> Play:
-    return Play(dataset=play.dataset, item=play.item, scenario=play.scenario, case=play.case, personas=play.personas,
-                content_hash=digest)  # fmt: skip
+    return replace(play, content_hash=digest)
 
 
 def open_catalog(extra: Sequence[Path | str] = (), *, bundled: bool = True) -> Catalog:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..spec.base import Lang
 from ..spec.case import PatientCase
 from ..spec.persona import Persona
-from ..spec.scenario import Budget, Dataset, InteractiveScenario, Item
+from ..spec.scenario import Budget, Dataset, InteractiveScenario, Item, RecordTask
 
 
 @dataclass(frozen=True)
 class Play:
     """Everything needed to play and to judge one scenario. Either `item`, or `scenario` and `case`.
 
-    `content_hash`: of the dataset's files and the case. `memo`: where upper layers keep what they compiled of it.
+    `content_hash`: of the dataset's files and the case. `world`: the file of resources of a record task. `memo`: where upper layers keep what they compiled of it.
     """
 
     dataset: Dataset
@@ -24,6 +25,7 @@ class Play:
     case: PatientCase | None = None
     personas: dict[str, Persona] = field(default_factory=dict)
     content_hash: str = ""
+    world: Path | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -34,7 +36,18 @@ class Play:
 
     @property
     def interactive(self) -> bool:
+        """A scenario with a patient."""
         return self.scenario is not None
+
+    @property
+    def task(self) -> RecordTask | None:
+        """The task in the record, if it is one."""
+        return self.item if isinstance(self.item, RecordTask) else None
+
+    @property
+    def steps(self) -> bool:
+        """Whether an episode has more than one step."""
+        return self.scenario is not None or self.task is not None
 
     @property
     def langs(self) -> tuple[Lang, ...]:

@@ -79,6 +79,29 @@ def read_text(path: Path) -> str:
         raise ContentError("is not UTF-8 text; save it as UTF-8", path=str(path), line=line) from None
 
 
+def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
+    """The FHIR resources of an .ndjson file, one a line, each with a resourceType and an id of its own.
+
+    Raises:
+        ContentError: not there, broken, or a line without them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            value = parse_json(line)
+        except BadJson as error:
+            raise ContentError(f"is not JSON ({error})", path=str(path), line=number) from None
+        if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str) or not isinstance(value.get("id"), str):
+            raise ContentError("is not a FHIR resource with resourceType and id", path=str(path), line=number)
+        reference = f"{value['resourceType']}/{value['id']}"
+        if reference in found:
+            raise ContentError(f"{reference} stands twice", path=str(path), line=number)
+        found[reference] = value
+    return tuple(found.values())
+
+
 def parse_yaml(text: str, path: str) -> Any:
     """The data of one YAML document.
 

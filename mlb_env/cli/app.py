@@ -13,9 +13,11 @@ def build() -> typer.Typer:
     from .importing import import_
     from .patients import group as patients
     from .play import play
+    from .record import group as record
     from .replay import replay
     from .results import compare, grade, report
     from .run import run
+    from .serve import group as serve
 
     app = typer.Typer(
         name="mlb", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -29,6 +31,8 @@ def build() -> typer.Typer:
     ):  # fmt: skip
         app.command(name)(function)
     app.add_typer(patients(), name="patients")
+    app.add_typer(record(), name="record")
+    app.add_typer(serve(), name="serve")
     return app
 
 

@@ -232,7 +232,7 @@ def _show_play(out: Console, play: Play, lang: Lang, gold: bool) -> None:
     lang = lang if lang in play.langs else play.langs[0]
     _field(out, play.id, f"{play.dataset.dimension} / {play.dataset.name} · {', '.join(play.langs)} · {play.specialty} · "
                          f"{play.difficulty} · {play.split} · family {play.family}")  # fmt: skip
-    brief = briefing(play, lang, play.budget.turns if play.interactive else 1)
+    brief = briefing(play, lang, play.budget.turns if play.steps else 1)
     _field(out, "task", brief.task)
     if play.item is not None:
         _field(out, "prompt", item_prompt(play, lang))

@@ -9,7 +9,7 @@ import typer
 
 
 def import_(
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="mlb-release or agentclinic.")],
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="mlb-release, agentclinic or medagentbench.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="The file or folder to read.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write; must not exist, or be empty.")],
 ) -> None:

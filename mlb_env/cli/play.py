@@ -467,7 +467,7 @@ class Session:
 
     def _clock(self, rest: str) -> None:
         e = self._episode
-        minutes = f", minute {e.minute} of {e.play.budget.minutes}" if e.play.interactive else ""
+        minutes = f", minute {e.minute} of {e.play.budget.minutes}" if e.play.steps else ""
         self._screen.line(f"{e.turn} of {e.max_turns} turns used{minutes}, {e.malformed} malformed actions.")
 
     def _show_tools(self, rest: str) -> None:

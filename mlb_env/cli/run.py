@@ -62,6 +62,8 @@ def run(
     judge: Annotated[str | None, typer.Option(help="rules or none. Default: rules.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token budget of the agent's model in one episode.")] = None,
+    record_tools: Annotated[str | None, typer.Option(help="The record's tools: task (task-shaped, the default), fhir (raw), both.")] = None,
+    record: Annotated[str | None, typer.Option(help="A FHIR R4 server in place of the store, for tasks in the record.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; must not exist. Default: runs/<agent>-NNN.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Finish this interrupted run.")] = None,
     retry_ungraded: Annotated[bool, typer.Option("--retry-ungraded", help="With --resume: replay what failed, too.")] = False,
@@ -77,6 +79,7 @@ def run(
         "scenario": split(scenario, "--scenario"),
         "scenarios": tuple(scenarios) if scenarios else None, "lang": lang, "limit": limit, "trials": trials, "seed": seed,
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
+        "record_tools": record_tools, "record": record,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
         "patient_model": patient_config(patient, {"base_url": patient_base_url} if patient_base_url else {}, config),
     }  # fmt: skip

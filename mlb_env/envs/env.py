@@ -32,6 +32,7 @@ from ..spec.base import LANGS, Lang
 from ..spec.rubric import Judgement
 from ..spec.scenario import DIMENSIONS
 from ..spec.trajectory import Trajectory
+from ..tools import RecordTools
 from .space import UnicodeText
 
 MAX_OBSERVATION = 1_000_000
@@ -59,6 +60,7 @@ class MlbEnv(gymnasium.Env[str, str]):
             pays the growth of 0.3 * P (P: the share of the process criteria met so far, by the rules), and the last step
             takes back what was paid (docs/gymnasium.md).
         scenarios: play this content folder instead of the bundled scenarios, as `mlb run --scenarios` does.
+        record_tools: the record's tools as `task`-shaped functions, as raw `fhir` ones, or `both`.
         render_mode: `ansi` (`render()` returns the dialogue so far) or `human` (it is printed as it goes).
         edge: carries out model calls of the simulators; the offline patient makes none.
 
@@ -74,12 +76,13 @@ class MlbEnv(gymnasium.Env[str, str]):
     def __init__(
         self, dimension: str, *, dataset: str | Sequence[str] | None = None, scenario: str | Sequence[str] | None = None,
         lang: Lang = "en", persona: str | None = None, patient: str = "offline", patient_model: ModelSettings | None = None, judge: str | None = "rules",
-        max_turns: int | None = None, reward: str = "terminal", scenarios: str | os.PathLike[str] | None = None,
+        max_turns: int | None = None, record_tools: RecordTools = "task", reward: str = "terminal", scenarios: str | os.PathLike[str] | None = None,
         render_mode: str | None = None, edge: Edge | None = None,
     ) -> None:  # fmt: skip
         _one_of("dimension", dimension, DIMENSIONS)
         _one_of("lang", lang, get_args(Lang))
         _one_of("reward", reward, REWARDS)
+        _one_of("record_tools", record_tools, get_args(RecordTools))
         if patient != "offline" and not (patient.startswith("llm:") and patient[4:]):
             raise UserError(f"patient '{patient}': an environment has the patients 'offline' and 'llm:MODEL'")
         if patient_model is not None and patient != f"llm:{patient_model.model}":
@@ -103,7 +106,7 @@ class MlbEnv(gymnasium.Env[str, str]):
                 raise UserError(f"persona '{persona}': {dimension} has no patient, so it takes no persona")
             _one_of("persona", persona, tuple(catalog.personas))
         self._lang, self._persona, self._judge, self._max_turns = lang, persona, judge, max_turns
-        self._dense = reward == "dense"
+        self._dense, self._record_tools = reward == "dense", record_tools
         self._edge: Edge = edge or NoEdge()
         self.render_mode = render_mode
         self.observation_space = UnicodeText(MAX_OBSERVATION)
@@ -140,7 +143,7 @@ class MlbEnv(gymnasium.Env[str, str]):
             raise UserError(f"reset has no option '{next(iter(wanted))}'; it has 'scenario'")
         self._episode = Episode(
             chosen, lang=self._lang, seed=drawn, persona=self._persona, max_turns=self._max_turns, edge=self._edge,
-            patient=self._casting,
+            patient=self._casting, record_tools=self._record_tools,
         )  # fmt: skip
         observation = self._episode.reset()
         self._potential = 0.0

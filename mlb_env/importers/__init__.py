@@ -20,6 +20,7 @@ __all__ = ["FORMATS", "ImportReport", "Skipped", "import_content"]
 FORMATS: dict[str, str] = {  # format -> "module:function", imported when it is used
     "mlb-release": "mlb_env.importers.mlb_release:convert",
     "agentclinic": "mlb_env.importers.agentclinic:convert",
+    "medagentbench": "mlb_env.importers.medagentbench:convert",
 }
 
 

@@ -7,7 +7,7 @@ from ..errors import UserError
 from ..patient.audit import spoiled
 from ..spec.rubric import Criterion, Judgement, Rubric, Verdict
 from ..spec.trajectory import Trajectory
-from . import extraction  # noqa: F401  registers its rules
+from . import extraction, state  # noqa: F401  they register their rules
 from .derive import rubric_of
 from .rules import RULES
 from .score import score

@@ -5,7 +5,7 @@ Each takes what was seen and its parameters, and returns a finding. Names are co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..codes.names import library_code, same_name
@@ -63,7 +63,7 @@ def any_ref_obtained(seen: Seen, refs: Sequence[str]) -> Finding:
 @rule
 def chart_read(seen: Seen) -> Finding:
     """The chart was searched or read, with something found."""
-    events = [e for e in seen.events("search_records", "read_record") if e.refs]
+    events = [e for e in seen.events("search_records", "read_record", "fhir_search", "fhir_read") if e.refs]
     return met(*(e.turn for e in events)) if events else partly(0, "the chart was not read")
 
 
@@ -197,9 +197,7 @@ def told_in_time(seen: Seen, triggers: Sequence[str], turns: int, dispositions: 
 @rule
 def booked(seen: Seen, departments: Sequence[str]) -> Finding:
     """Exactly one appointment, in one of the departments."""
-    made = [
-        c for c in seen.trajectory.record_changes if c.operation == "create" and c.reference.startswith("Appointment/") and c.after
-    ]
+    made = seen.written("Appointment")
     where = [c.after["serviceType"][0]["coding"][0]["code"] for c in made if c.after]
     if len(made) == 1 and where[0] in departments:
         return met(made[0].turn)
@@ -311,9 +309,14 @@ def dose_within(seen: Seen, names: Sequence[str], per_dose: float | None, per_da
 
 @rule
 def flagged(seen: Seen, references: Sequence[str]) -> Finding:
-    """A discrepancy was flagged on one of the records."""
-    events = [e for e in seen.events("flag_discrepancy") if set(e.refs) & set(references)]
-    return met(*(e.turn for e in events)) if events else partly(0, "the discrepancy was not flagged")
+    """A discrepancy was flagged on one of the records: a Flag that names it."""
+    turns = [c.turn for c in seen.written("Flag") if c.after and _named(c.after) & set(references)]
+    return met(*turns) if turns else partly(0, "the discrepancy was not flagged")
+
+
+def _named(flag: Mapping[str, Any]) -> set[str]:
+    """The records that a Flag is about, by its extension."""
+    return {str(e["valueReference"].get("reference")) for e in flag.get("extension", ()) if isinstance(e.get("valueReference"), dict)}
 
 
 # --- tests --------------------------------------------------------------------------------------------------------------
@@ -353,8 +356,8 @@ def test_avoided(seen: Seen, code: str, names: dict[str, str]) -> Finding:
 
 def _ordered(seen: Seen) -> dict[str, int]:
     """Codes of tests proposed along the way -> turn."""
-    made = [c for c in seen.trajectory.record_changes if c.reference.startswith("ServiceRequest/") and c.after]
-    return {c.after["code"]["coding"][0]["code"]: c.turn for c in made if c.after}
+    made = seen.written("ServiceRequest")
+    return {c.after["code"]["coding"][0]["code"]: c.turn for c in made if c.after and "category" not in c.after}
 
 
 @rule
@@ -375,8 +378,13 @@ def few_needless_orders(seen: Seen, needless: Sequence[str], allowed: int) -> Fi
 @rule
 def draft_avoided(seen: Seen, names: Sequence[str]) -> Finding:
     """A drug that harms in this case was not drafted (names compared whole, without the dose)."""
-    drafts = [e for e in seen.events("draft_prescription") if same_name(str(e.arguments["drug"]), names)]
-    return unmet(f"drafted: {drafts[0].arguments['drug']}", *(e.turn for e in drafts)) if drafts else met()
+    drafts = [(name, c.turn) for c in seen.written("MedicationRequest") for name in _drug_names(c.after or {}) if same_name(name, names)]
+    return unmet(f"drafted: {drafts[0][0]}", *(turn for _, turn in drafts)) if drafts else met()
+
+
+def _drug_names(request: Mapping[str, Any]) -> list[str]:
+    concept = request.get("medicationCodeableConcept", {})
+    return [str(n) for n in (concept.get("text"), *(c.get("display") for c in concept.get("coding", ()))) if n]
 
 
 @rule
@@ -628,6 +636,6 @@ def written_once(seen: Seen) -> Finding:
     """One preliminary note on the right patient, and no other resource changed."""
     if seen.conclusion is None:
         return not_applicable(NO_CONCLUSION)
-    other = [c.reference for c in seen.trajectory.record_changes if not c.reference.startswith("Composition/")]
-    notes = [c for c in seen.trajectory.record_changes if c.reference.startswith("Composition/")]
+    other = [c.reference for c in seen.trajectory.record_changes if not c.reference.startswith(("Composition/", "Flag/"))]
+    notes = seen.written("Composition")
     return met(seen.end) if len(notes) == 1 and not other else unmet(f"{len(notes)} notes, other changes: {len(other)}", seen.end)

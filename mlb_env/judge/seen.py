@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..spec.rubric import VerdictValue
-from ..spec.trajectory import LedgerEntry, ToolEvent, Trajectory
+from ..spec.trajectory import LedgerEntry, RecordChange, ToolEvent, Trajectory
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Seen:
 
     def events(self, *names: str, ok: bool | None = True) -> list[ToolEvent]:
         return [e for e in self.trajectory.tools if e.name in names and (ok is None or e.ok is ok)]
+
+    def written(self, kind: str) -> list[RecordChange]:
+        """What the agent created of a resource type, in order."""
+        return [c for c in self.trajectory.record_changes if c.operation == "create" and c.by == "agent" and c.reference.startswith(kind + "/")]
 
     @cached_property
     def refs(self) -> dict[str, int]:

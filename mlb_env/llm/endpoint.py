@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from ..effects import AskHuman, ChatRequest, Effect, Failure, HumanReply, ModelSettings, Reply
+from ..effects import AskHuman, ChatRequest, Effect, Failure, HumanReply, ModelSettings, RecordRequest, Reply
 from ..errors import UserError
 from . import wire
+from .record_edge import RecordEdge
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -52,6 +53,7 @@ class ModelEdge:
 
     def __init__(self, *, ask: Callable[[AskHuman], str] | None = None) -> None:
         self._ask = ask
+        self._records = RecordEdge()
         self._lock = Lock()
         self._clients: dict[_Endpoint, OpenAI] = {}
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, AsyncOpenAI]] = WeakKeyDictionary()
@@ -72,7 +74,15 @@ class ModelEdge:
 
         `timeout_s` bounds connecting and every silence of an attempt.
         """
-        return tuple(self._person(e) if isinstance(e, AskHuman) else self._chat(e) for e in effects)
+        return tuple(self._effect(e) for e in effects)
+
+    def _effect(self, effect: Effect) -> Reply:
+        match effect:
+            case AskHuman():
+                return self._person(effect)
+            case RecordRequest():
+                return self._records.perform(effect)
+        return self._chat(effect)
 
     async def aperform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
         """Carry effects out at the same time. Replies come in the order of the effects.
@@ -83,7 +93,12 @@ class ModelEdge:
         return tuple(await asyncio.gather(*(self._aeffect(e) for e in effects)))
 
     async def _aeffect(self, effect: Effect) -> Reply:
-        return self._person(effect) if isinstance(effect, AskHuman) else await self._achat(effect)
+        match effect:
+            case AskHuman():
+                return self._person(effect)
+            case RecordRequest():
+                return await self._records.aperform(effect)
+        return await self._achat(effect)
 
     def _person(self, question: AskHuman) -> Reply:
         if self._ask is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,19 +49,28 @@ def _value(value: float | str, unit: str) -> Resource:
     return {"valueQuantity": {"value": value, "unit": unit} if unit else {"value": value}}
 
 
-def build(case: PatientCase, lang: Lang) -> dict[str, Resource]:
-    """Reference -> resource: what stands in the hospital's systems before the episode."""
+def build(case: PatientCase, lang: Lang, added: Iterable[Mapping[str, Any]] = ()) -> dict[str, Resource]:
+    """Reference -> resource: what stands in the hospital's systems before the episode. `added`: what the scenario adds to the chart."""
     resources: list[Resource] = [_patient(SELF, case.person.name[lang], case.person.birth_date, case.person.sex_at_birth)]
     resources += [_patient(d.id, d.name[lang], d.birth_date, case.person.sex_at_birth) for d in case.person.decoys]
-    resources += [localise(r, lang) for r in case.chart.resources]
+    resources += [localise(r, lang) for r in (*case.chart.resources, *added)]
     if case.report:
         resources += _report(case, case.report, lang)
     resources += _slots(case, lang)
+    resources += _hospital(lang)
     return {f"{r['resourceType']}/{r['id']}": r for r in resources}
 
 
 def _patient(id_: str, name: str, birth_date: str, sex: str | None) -> Resource:
     return {"resourceType": "Patient", "id": id_, "name": [{"text": name}], "gender": sex or "unknown", "birthDate": birth_date}
+
+
+def _hospital(lang: Lang) -> list[Resource]:
+    zh = lang == "zh"
+    return [
+        {"resourceType": "Organization", "id": "hospital", "active": True, "name": "本院" if zh else "the hospital"},
+        {"resourceType": "Practitioner", "id": "duty-doctor", "active": True, "name": [{"text": "值班医师" if zh else "the doctor on duty"}]},
+    ]
 
 
 def _report(case: PatientCase, report: Report, lang: Lang) -> list[Resource]:

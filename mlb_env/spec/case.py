@@ -364,9 +364,10 @@ class Chart(Model):
     """FHIR R4 resources as mappings. Wherever a text stands, a mapping {zh, en} may stand; it is resolved per language.
 
     `Patient` resources of the person and the decoys are made by the engine. References: `Patient/self` is the person.
-    `injected_text`: ids of resources whose text holds instructions for the agent.
+    `file`: a file of further resources beside the case's (`mlb record import` makes it). `injected_text`: ids of resources whose text holds instructions for the agent.
     """
 
+    file: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+\.ndjson$")
     resources: tuple[dict[str, Any], ...] = ()
     known_errors: tuple[ChartError, ...] = ()
     injected_text: tuple[Id, ...] = ()

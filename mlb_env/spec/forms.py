@@ -6,7 +6,7 @@ case. Rules read these structures and never free text for meaning.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -57,6 +57,27 @@ class SearchRecords(Model):
 
 class ReadRecord(Model):
     reference: Name  # "Observation/r1"
+
+
+class FhirSearch(Model):
+    """`query` as in a FHIR address: "patient=self&code=718-7&date=ge2026-01-01&_sort=-date"."""
+
+    resource_type: Name
+    query: Text = ""
+
+
+class FhirRead(Model):
+    reference: Name  # "Observation/r1"
+
+
+class FhirCreate(Model):
+    resource: dict[str, Any]
+
+
+class FhirUpdate(Model):
+    """The whole resource, with its resourceType and id."""
+
+    resource: dict[str, Any]
 
 
 class ListSlots(Model):
@@ -126,10 +147,22 @@ class ProposeTest(Model):
 
 
 class DraftPrescription(Model):
+    """`dose` is the text of the prescription. The two numbers, in mg, are what the prescribing software checks against the limits.
+    `override_reason` answers an alert that may be overridden."""
+
     drug: Name
     dose: Annotated[str, Field(max_length=200)] = ""
+    mg_per_dose: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    mg_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     reason: Text = ""
+    override_reason: Text = ""
     status: Annotated[str, Field(max_length=20)] = "draft"
+
+
+class Refer(Model):
+    department: DepartmentCode
+    urgency: Literal["routine", "urgent", "stat"] = "routine"
+    reason: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class ProposeAction(Model):
@@ -201,11 +234,26 @@ class WriteRecord(Model):
     family_history: Annotated[list[NoteEntry], Field(max_length=400)]
 
 
+# --- record tasks -------------------------------------------------------------------------------------------------------
+
+
+class Finish(Model):
+    """The closing form of a task in the record: the answer as a list; empty where the task asks for none."""
+
+    answer: Annotated[list[Annotated[str, Field(max_length=2000)] | int | float], Field(max_length=50)] = []
+
+
 NOTE_LISTS: tuple[RecordField, ...] = ("present_illness", "past_history", "personal_history", "marital_history", "family_history")
 FORMS: dict[str, type[Model]] = {
     "verify_identity": VerifyIdentity, "search_records": SearchRecords, "read_record": ReadRecord, "list_slots": ListSlots,
     "book_appointment": BookAppointment, "escalate": Escalate, "flag_discrepancy": FlagDiscrepancy, "close": Close,
     "examine": Examine, "propose_test": ProposeTest, "draft_prescription": DraftPrescription, "propose_action": ProposeAction,
     "wait": Wait, "propose_tests": ProposeTests, "submit_diagnosis": SubmitDiagnosis, "write_record": WriteRecord,
+    "refer": Refer, "fhir_search": FhirSearch, "fhir_read": FhirRead, "fhir_create": FhirCreate, "fhir_update": FhirUpdate,
+    "finish": Finish,
 }  # fmt: skip
-CLOSING = frozenset({"close", "propose_tests", "submit_diagnosis", "write_record"})
+CLOSING = frozenset({"close", "propose_tests", "submit_diagnosis", "write_record", "finish"})
+RAW_RECORD = ("fhir_search", "fhir_read", "fhir_create", "fhir_update")
+# The task-shaped tools whose work the raw ones can do.
+TASK_RECORD = frozenset({"search_records", "read_record", "list_slots", "book_appointment", "flag_discrepancy", "draft_prescription",
+                         "propose_test", "refer"})  # fmt: skip

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .base import LL, Difficulty, Id, L, Lang, Model, Provenance, Review, Split
+from .case import Chart
 from .rubric import Criterion
 
 Dimension = Literal["MedKQA", "MedSE", "MedRU", "SmartServ", "SmartCare"]
 DIMENSIONS: tuple[Dimension, ...] = ("MedKQA", "MedSE", "MedRU", "SmartServ", "SmartCare")
-Form = Literal["choice", "open", "extraction", "normalisation", "keypoints", "interactive"]
+Form = Literal["choice", "open", "extraction", "normalisation", "keypoints", "record", "interactive"]
 Extraction = Literal["entities", "events", "relations", "terms"]
 
 
@@ -50,7 +51,7 @@ class Dataset(Model):
     keys: dict[str, L] = {}  # neutral key -> key of the JSON answer in each language
     values: dict[str, L] = {}  # neutral value -> value of the JSON answer (relations, states)
     marks: tuple[Mark, ...] = ()
-    role: Literal["service_desk", "clinical_assistant", "scribe"] | None = None
+    role: Literal["service_desk", "clinical_assistant", "scribe", "clinician"] | None = None
     tools: tuple[Id, ...] = ()
     budget: Budget = Budget()
     mlb: dict[str, Any] = {}  # facts on the MLB set of that name: n, metric, origin
@@ -159,6 +160,32 @@ class KeyPointItem(ScenarioBase):
         return self.question.langs
 
 
+class GoldCall(Model):
+    """A tool call of the reference solution. In a text of its arguments, nothing is filled in: it is what the oracle sends."""
+
+    name: Id
+    arguments: dict[str, Any] = {}
+
+
+class RecordTask(ScenarioBase):
+    """A task in the record, without a patient to talk to: an instruction, a world of FHIR resources, and what is to be true at the end.
+
+    `now`: the instant at which the episode begins. `world`: the file of resources (one FHIR JSON a line) beside the dataset's file.
+    `gold`: a reference solution, for the oracle only.
+    """
+
+    instruction: L
+    context: L | None = None
+    now: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([+-]\d{2}:\d{2}|Z)$")
+    world: str = Field(pattern=r"^[A-Za-z0-9._-]+\.ndjson$")
+    criteria: tuple[Criterion, ...] = Field(min_length=1)
+    gold: tuple[GoldCall, ...] = ()
+
+    @property
+    def langs(self) -> tuple[Lang, ...]:
+        return self.instruction.langs
+
+
 class InteractiveScenario(Model):
     """A task on a patient case: scenarios/<dimension>/<dataset>/<id>.yaml. Most of its rubric is derived from the case."""
 
@@ -170,9 +197,10 @@ class InteractiveScenario(Model):
     personas: tuple[Id, ...] = ("plain",)
     budget: Budget | None = None
     task_note: L | None = None  # added to the dataset's task
+    chart: Chart | None = None  # added to the case's chart: a trap that only this scenario has
     written: tuple[Criterion, ...] = ()
     not_applicable: dict[str, str] = {}  # criterion id or template -> reason
     difficulty: Difficulty | None = None
 
 
-Item = ChoiceItem | OpenItem | ExtractionItem | NormalisationItem | KeyPointItem
+Item = ChoiceItem | OpenItem | ExtractionItem | NormalisationItem | KeyPointItem | RecordTask

@@ -73,7 +73,8 @@ class Telling(Model):
 
 
 class ToolEvent(Model):
-    """One tool call as it was carried out. `refused`: out of role or without the right to it."""
+    """One tool call as it was carried out. `refused`: out of role or without the right to it, or stopped by an alert of the prescribing
+    software. `alerts`: the alerts that a prescription raised, stopped or not."""
 
     turn: int
     minute: int
@@ -81,13 +82,15 @@ class ToolEvent(Model):
     arguments: dict[str, Any]
     ok: bool
     error: str = ""
-    refused: Literal["", "role", "identity", "foreign", "malformed"] = ""
+    refused: Literal["", "role", "identity", "foreign", "malformed", "alert"] = ""
+    alerts: tuple[str, ...] = ()
     refs: tuple[str, ...] = ()  # ids of tests, findings or resources that the call returned, as the case names them
     labels: tuple[str, ...] = ()  # what the agent saw in their place (E1, R2, Condition/c1), in the same order
 
 
 class RecordChange(Model):
-    """One write to the episode's copy of the record."""
+    """One write to the episode's copy of the record. `by`: the agent; the scripted clinician, who signs or rejects; or the hospital's
+    systems, which file results."""
 
     turn: int
     minute: int
@@ -95,6 +98,7 @@ class RecordChange(Model):
     reference: str  # "Appointment/a1"
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    by: Literal["agent", "clinician", "system"] = "agent"
 
 
 class Usage(Model):

@@ -1,0 +1,1 @@
+"""Servers on loopback: an episode's record as a FHIR R4 endpoint."""
