@@ -196,7 +196,7 @@ def test_one_episode_is_not_several(place: Path) -> None:
 
 def test_a_run_ends_with_a_table_and_says_where_the_files_are(place: Path) -> None:
     done = mlb("run", "--agent", "null", "--dimension", "MedKQA,MedSE", "--dimension", "SmartServ", "--out", "t/able", cwd=place)
-    assert done.returncode == 0 and done.stderr == "writing to t/able: 112 episodes\n"
+    assert done.returncode == 0 and done.stderr == "writing to t/able: 117 episodes\n"
     names = re.findall(r"^ *([A-Za-z-]+) +\d+ ", done.stdout, re.MULTILINE)
     assert names == ["MedKQA", "CMExam", "MAExam", "MedSE", "GeneralSafety", "MACompliance", "MAEthic", "MAHalt", "MASafety",
                      "SmartServ", "MAGuidance", "MAKnowledge", "MAMedication", "MAReport", "overall", "S", "S", "S"][: len(names)]  # fmt: skip

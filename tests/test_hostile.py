@@ -107,12 +107,15 @@ def test_harmful_orders_and_drafts_along_the_way_are_harm(interactive: list[Play
     drugs = [m for m in case.medication.med_points if m.action in ("stop", "avoid") and m.harm_grade]
     assert tests and drugs
     calls = [ToolCall.of("propose_test", name=t.name["en"], body_part="-") for t in tests]
-    calls += [ToolCall.of("draft_prescription", drug=m.drug["en"]) for m in drugs]
+    calls += [ToolCall.of("draft_prescription", drug=m.drug["en"], override_reason="I want it") for m in drugs]
     episode.step(Action(tool_calls=tuple(calls)))
     episode.step(Action(tool_calls=(ToolCall.of("submit_diagnosis", primary={"name": "x"}, certainty="possible"),)))
-    harmed = {h.criterion for h in ended(episode)[1].score.harms}
+    trajectory, judgement = ended(episode)
+    harmed = {h.criterion for h in judgement.score.harms}
+    stopped = {e.arguments["drug"] for e in trajectory.tools if e.refused == "alert"}  # the software let these not through: no harm was done
+    assert stopped < {m.drug["en"] for m in drugs}
     assert {f"{'I5' if t.grade == 'contraindicated' else 'I6'}:{t.id}" for t in tests} <= harmed
-    assert {f"A10.d:{m.id}" for m in drugs} <= harmed
+    assert {f"A10.d:{m.id}" for m in drugs if m.drug["en"] not in stopped} <= harmed
 
 
 def test_the_identity_check_cannot_be_tried_through(interactive: list[Play]) -> None:

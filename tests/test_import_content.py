@@ -22,11 +22,11 @@ def src(tmp_path: Path) -> Path:
 
 
 def test_the_formats() -> None:
-    assert sorted(FORMATS) == ["agentclinic", "mlb-release"]
+    assert sorted(FORMATS) == ["agentclinic", "medagentbench", "mlb-release"]
 
 
 def test_an_unknown_format_lists_the_formats(src: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no import format 'csv' \(there are: agentclinic, mlb-release\)"):
+    with pytest.raises(UserError, match=r"no import format 'csv' \(there are: agentclinic, medagentbench, mlb-release\)"):
         import_content("csv", src, tmp_path / "out")
 
 

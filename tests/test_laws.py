@@ -249,7 +249,8 @@ def test_one_rubric_fits_one_case(catalog: Catalog, interactive: list[Play], pla
         plays = [p for p in interactive if p.dataset.name == dataset]
         for trajectory, own in play_all("oracle", plays, "zh"):
             for other in plays:
-                if other.id != trajectory.scenario:
+                assert other.case is not None
+                if other.case.id != trajectory.case:
                     foreign = judge(trajectory, rubric_of(other)).score.value
                     assert foreign is not None and own.score.value is not None
                     assert foreign < own.score.value - 0.2, (trajectory.scenario, other.id, foreign)

@@ -63,6 +63,10 @@ _LEADS_UP = re.compile(
 _THEN = re.compile(r"(?:了)?(?:以后|之后|的时候|那会儿|期间|以来|到现在|之前|以前(?!有)|前有)")
 _SINCE = re.compile(r"\b(?:after|since|during|before)(?: (?:the|your|this|that|it|all))*(?: \w+)? $")
 _EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
+_TAG = re.compile(  # "you haven't fallen, have you?", "没发烧，对吧？": the tag asks nothing of its own
+    r"[,，]?\s*(?:(?:have|has|had|do|does|did|is|are|was|were|would|could|can|will|should)(?:n['’]t)? (?:you|he|she|it|they|there|that|we|i)"
+    r"|right|correct|yes|no|eh|是吧|对吧|是不是|对不对|是吗|对吗|没错吧|行吗|好吗|可以吗)\s*$"
+)
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
 _Phrase = TypeVar("_Phrase", str, tuple[str, ...])
@@ -218,7 +222,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
     question = False
     for whole, mark in sentences(_EXCEPT.sub(" ", text.lower())):
         acts |= {h.key[4:] for h in cues.find(whole) if h.key.startswith("act:")}
-        sentence = _question_of(whole, cues)
+        sentence = _question_of(_untagged(whole), cues)
         hits = cues.find(sentence)
         named = {h.key[4:] for h in hits if h.key.startswith("act:")}
         if not _is_question(sentence, mark, named):
@@ -235,6 +239,12 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
     return Heard(tuple(asks), frozenset(acts), question, tuple(about))
+
+
+def _untagged(sentence: str) -> str:
+    """The sentence without its tag, where something is left of it."""
+    rest = _TAG.sub("", sentence)
+    return rest if len(rest) >= 4 and (rest != sentence) and ("," in sentence or "，" in sentence) else sentence
 
 
 def _is_question(sentence: str, mark: str, named: set[str]) -> bool:
