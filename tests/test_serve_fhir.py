@@ -18,8 +18,8 @@ import pytest
 from fhirpy import SyncFHIRClient
 from fhirpy.base.exceptions import ForbiddenError, OperationOutcome, ResourceNotFound
 
-from mlb_env.episode import Episode
 from mlb_env.catalog.play import Play
+from mlb_env.episode import Episode
 from mlb_env.judge.grade import grade
 from mlb_env.record.session import Session
 from mlb_env.record.store import Base, Store
