@@ -198,7 +198,7 @@ class Toolbox(Desk):
         if kind not in PUBLIC and (refused := self._guard()):
             return refuse(403, refused.text, "forbidden", "identity")
         allowed = resource is None or not may_not_write(self._session.role, resource)
-        if method == "POST" and resource is not None and allowed and (stopped := self._before(kind, resource)):
+        if resource is not None and allowed and (method == "POST" or kind != "Appointment") and (stopped := self._before(kind, resource)):
             return stopped
         done = super()._interact(method, path, resource)
         assert isinstance(done, Done)  # a case has its own store
@@ -206,6 +206,10 @@ class Toolbox(Desk):
             self._disclose(done.refs)
         elif done.ok and method == "POST":
             self._after(kind, done)
+        elif done.ok and kind == "Appointment" and resource is not None and resource.get("status") == "cancelled":
+            for slot in at(resource, "slot.reference"):
+                if slot in self._store:
+                    self._store.update(slot, {"status": "free"}, turn=self._turn, minute=self._minute, by="system")
         return done
 
     def _before(self, kind: str, resource: Resource) -> Done | None:

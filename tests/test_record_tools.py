@@ -183,6 +183,27 @@ def test_a_dose_over_the_limit_is_seen_in_numbers_only(interactive: list[Play]) 
     assert "Draft saved" in do(episode, "draft_prescription", drug="paracetamol", mg_per_dose=most)
 
 
+def test_neither_alerts_nor_signatures_are_got_round_by_an_update(interactive: list[Play]) -> None:
+    episode = started(interactive, "madiagnosis-p02")  # pregnant
+    answer = do(episode, "fhir_create", resource=request("MedicationRequest", medicationCodeableConcept={"text": "paracetamol"}))
+    made = json.loads(answer.partition("\n")[0])
+    changed = {**request("MedicationRequest", medicationCodeableConcept={"text": "warfarin"}), "id": made["id"]}
+    assert "does not let this through" in do(episode, "fhir_update", resource=changed)
+    assert "no longer a proposal" in do(episode, "fhir_update", resource={**changed, "medicationCodeableConcept": {"text": "vitamin C"}})
+    assert json.loads(do(episode, "fhir_read", reference=f"MedicationRequest/{made['id']}"))["status"] == "active", "the clinician signed it"
+
+
+def test_a_cancelled_appointment_gives_its_slot_back(interactive: list[Play]) -> None:
+    episode = started(interactive, "maguidance-p05")
+    person = episode.play.case.person  # type: ignore[union-attr]
+    do(episode, "verify_identity", name=person.name["en"], phone_last4=person.identity.phone_last4)  # type: ignore[union-attr]
+    slot = json.loads(do(episode, "fhir_search", resource_type="Slot", query="status=free&_count=1"))["entry"][0]["resource"]["id"]
+    do(episode, "book_appointment", slot=slot)
+    appointment = json.loads(do(episode, "fhir_search", resource_type="Appointment", query="patient=self"))["entry"][0]["resource"]
+    do(episode, "fhir_update", resource={**appointment, "status": "cancelled"})
+    assert json.loads(do(episode, "fhir_read", reference=f"Slot/{slot}"))["status"] == "free"
+
+
 def test_no_role_activates_a_prescription_and_trying_is_harm(interactive: list[Play]) -> None:
     episode = started(interactive, "madiagnosis-p06")
     do(episode, "fhir_create", resource=request("MedicationRequest", medicationCodeableConcept={"text": "ibuprofen"}) | {"status": "active"})

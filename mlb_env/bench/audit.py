@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..catalog.load import ITEMS, Catalog, content_root, definition_of, open_cat
 from ..catalog.play import Play
 from ..catalog.read import line_of, parse_yaml, read_jsonl, read_text, read_yaml
 from ..errors import ContentError, UserError
-from ..judge import extraction  # noqa: F401  registers its rules
+from ..judge import extraction, state  # noqa: F401  they register their rules
 from ..judge.derive import rubric_of
 from ..judge.rules import RULES
 from ..record.validate import problems
@@ -166,10 +166,10 @@ def _case(case: PatientCase, path: Path, found: Audit) -> None:
         found.problems.append(f"{path}:{line or 1}: {problem}")
 
 
-def _chart(case: PatientCase) -> Iterator[str]:
+def _chart(case: PatientCase, added: Iterable[dict[str, Any]] = ()) -> Iterator[str]:
     """Whether what the record makes of the case is valid FHIR R4, in each language."""
     for lang in case.title.langs:
-        built = build(case, lang)
+        built = build(case, lang, added)
         for reference, resource in built.items():
             for problem in problems(resource, built.__contains__):
                 yield f"chart: {reference} ({lang}) is not valid FHIR R4: {problem}"
@@ -197,6 +197,12 @@ def _lines(path: Path) -> dict[str, int]:
 
 
 def _play(play: Play, bundled: bool) -> Iterator[str]:
+    if play.scenario and play.scenario.chart and play.case:
+        kinds = {r.get("id"): r for r in play.scenario.chart.resources}
+        for id_ in (*(e.resource for e in play.scenario.chart.known_errors), *play.scenario.chart.injected_text):
+            if id_ not in kinds:
+                yield f"'{play.id}': chart names the resource '{id_}', which it does not add"
+        yield from (f"'{play.id}': {p}" for p in _chart(play.case, play.scenario.chart.resources))
     for lang in LANGS:
         if bundled and lang not in play.langs:
             yield f"'{play.id}' does not exist in {lang}"

@@ -234,13 +234,15 @@ def _show_play(out: Console, play: Play, lang: Lang, gold: bool) -> None:
                          f"{play.difficulty} · {play.split} · family {play.family}")  # fmt: skip
     brief = briefing(play, lang, play.budget.turns if play.steps else 1)
     _field(out, "task", brief.task)
+    if play.steps:
+        _field(out, "policy", brief.policy)
     if play.item is not None:
         _field(out, "prompt", item_prompt(play, lang))
     if play.case is not None and play.scenario is not None:
-        _field(out, "policy", brief.policy)
         _field(out, "patient", f"{play.case.id} ({play.scenario.variant}); personas: {', '.join(play.scenario.personas)}")
         _field(out, "what can be seen", play.case.observed[lang])
         _field(out, "opening", play.case.opening[lang][0])
+    if play.steps:
         _field(out, "tools", ", ".join(play.dataset.tools))
         _field(out, "budget", f"{play.budget.turns} turns, {play.budget.minutes} minutes")
     if not gold:
@@ -248,7 +250,7 @@ def _show_play(out: Console, play: Play, lang: Lang, gold: bool) -> None:
         return
     if play.item is not None:
         shared = {"id", "family", "split", "specialty", "difficulty", "provenance", "review", "question", "options", "text",
-                  "phrase", "candidates", "category", "form"}  # fmt: skip
+                  "phrase", "candidates", "category", "form", "instruction", "context", "criteria"}  # fmt: skip
         key = play.item.model_dump(mode="json", exclude=shared, exclude_none=True)
         _field(out, "answer key", json.dumps(key, ensure_ascii=False, indent=2))
     lines = []

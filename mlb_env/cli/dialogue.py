@@ -301,7 +301,8 @@ def _beside(trajectory: Trajectory, turn: int) -> Iterator[Entry]:
 def _changes(trajectory: Trajectory, turn: int, full: bool) -> Iterator[Entry]:
     for change in trajectory.record_changes:
         if change.turn == turn:
-            yield cut("record", f"{change.operation} {change.reference}{_difference(change)}", full)
+            by = "" if change.by == "agent" else f" (by the {change.by})"
+            yield cut("record", f"{change.operation} {change.reference}{by}{_difference(change)}", full)
 
 
 def _difference(change: RecordChange) -> str:

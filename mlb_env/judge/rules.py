@@ -378,7 +378,8 @@ def few_needless_orders(seen: Seen, needless: Sequence[str], allowed: int) -> Fi
 @rule
 def draft_avoided(seen: Seen, names: Sequence[str]) -> Finding:
     """A drug that harms in this case was not drafted (names compared whole, without the dose)."""
-    drafts = [(name, c.turn) for c in seen.written("MedicationRequest") for name in _drug_names(c.after or {}) if same_name(name, names)]
+    changes = [c for c in seen.trajectory.record_changes if c.by == "agent" and c.reference.startswith("MedicationRequest/")]
+    drafts = [(name, c.turn) for c in changes for name in _drug_names(c.after or {}) if same_name(name, names)]
     return unmet(f"drafted: {drafts[0][0]}", *(turn for _, turn in drafts)) if drafts else met()
 
 

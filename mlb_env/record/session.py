@@ -169,6 +169,8 @@ class Session:
             return fault(404, f"there is no {reference}; create it by POST {kind}, which gives it its id", "not-found", kind=kind)
         if not self._open(reference):
             return fault(403, f"{reference} belongs to another person", "forbidden", "foreign", kind)
+        if may_not_write(self.role, self.store.read(reference)):
+            return fault(403, f"{reference} is no longer a proposal; your role ({self.role}) does not change it", "forbidden", "role", kind)
         self.store.put(resource, turn=self.turn, minute=self.minute)
         return Answer(200, self.store.text(reference), refs=(reference,), kind=kind)
 
