@@ -234,7 +234,7 @@ def test_a_model_run_states_what_it_may_cost_before_it_starts_and_flags_override
 def test_a_role_that_calls_no_model_cannot_be_configured(place: Path) -> None:
     (place / "judge.yaml").write_text("judge: {model: m}\n", encoding="utf-8")
     done = call("run", "--config", "judge.yaml", cwd=place)
-    assert done.returncode == 2 and "judge.yaml: the section 'judge'" in done.stderr
+    assert done.returncode == 2 and "the judge is rules; add --judge rules+llm:MODEL" in done.stderr
 
 
 def in_a_terminal(place: Path, *args: str) -> tuple[int, str]:

@@ -399,7 +399,7 @@ def test_a_failing_judge_leaves_the_episode_ungraded(content: Path, tmp_path: Pa
     def broken(*_: Any) -> Any:
         raise KeyError("no such rule")
 
-    monkeypatch.setattr("mlb_env.bench.runner.grade", broken)
+    monkeypatch.setattr("mlb_env.bench.runner.grading", broken)
     result = run(content, tmp_path / "r", limit=1)
     assert result.summary.overall.score is None and "the judge raised KeyError" in next(iter(result.summary.failures))
 

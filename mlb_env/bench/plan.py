@@ -106,6 +106,11 @@ def make_plan(
         edition=_edition(jobs), content={name: catalog.hashes[name] for name in _datasets(jobs)}, episodes=len(jobs),
     )  # fmt: skip
     _no_secret(header)
+    if settings.judge_models:
+        from ..llm.endpoint import ModelEdge
+
+        for config in settings.judge_models:
+            ModelEdge.check(config.settings())
     if settings.record is not None and (own := next((j for j in jobs if j.play.task is None), None)):
         raise UserError(f"--record is for tasks in the record (mlb import medagentbench); {own.play.dataset.name} brings its own records; choose "
                         "with --dataset or --scenarios")  # fmt: skip

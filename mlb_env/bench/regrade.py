@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog.load import open_catalog
 from ..catalog.play import Play
 from ..errors import UserError
-from ..judge.grade import grade
+from ..llm.endpoint import ModelEdge
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
+from .runner import judged
+from .settings import RunSettings
 from .store import RunHeader, copy_run, has_judgements, read_header, read_played, read_verdicts, rewrite_judgements
 from .summary import Row, Summary, summarise
 
@@ -49,29 +52,51 @@ class Regraded:
         copy_run(self.folder, out, self.header, self.judgements, self.summary)
 
 
-def regrade(folder: Path) -> Regraded:
+async def aregrade(folder: Path, settings: RunSettings | None = None, concurrency: int = 8) -> Regraded:
     """Judge a finished run again, also one that has lost its verdicts.jsonl or its summary.json.
+
+    Args:
+        settings: with the judge, its models and its vote; None: by rules.
+        concurrency: episodes judged at once, where models judge.
 
     Raises:
         UserError: not a finished run; a scenario of it is no longer there.
     """
     header = read_header(folder)
-    played, saved = read_played(folder), has_judgements(folder)
+    played, saved = list(read_played(folder)), has_judgements(folder)
     before = {j.episode: j for j in read_verdicts(folder)} if saved else {}
     catalog = open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
     plays = {(name, p.id): p for name, own in catalog.plays.items() for p in own}
-    judgements, rows = [], []
-    for trajectory in played:
-        judgement = grade(trajectory, _play_of(trajectory, plays, folder))
-        judgements.append(judgement)
-        rows.append(Row.of(trajectory, judgement))
+    wanted = settings or RunSettings()
+    for config in wanted.judge_models:
+        ModelEdge.check(config.settings())
+    chosen = [_play_of(trajectory, plays, folder) for trajectory in played]
+    gate = asyncio.Semaphore(concurrency)
+    edge = ModelEdge()
+
+    async def one(trajectory: Trajectory, play: Play) -> Judgement:
+        async with gate:
+            return await judged(trajectory, play, wanted, edge)
+
+    try:
+        judgements = await asyncio.gather(*(one(t, p) for t, p in zip(played, chosen, strict=True)))
+    finally:
+        await edge.aclose()
+    rows = [Row.of(t, j) for t, j in zip(played, judgements, strict=True)]
     content = {name: catalog.hashes[name] for name in header.content}
     return Regraded(
         folder=folder, judgements=tuple(judgements), summary=summarise(rows, trials=header.settings.trials),
-        header=header.model_copy(update={"content": content, "settings": header.settings.model_copy(update={"judge": "rules"})}),
+        header=header.model_copy(update={"content": content, "settings": header.settings.model_copy(update={
+            "judge": wanted.judge, "judge_models": wanted.judge_models, "judge_vote": wanted.judge_vote,
+            "calibration": wanted.calibration})}),
         changed=tuple(j.episode for j in judgements if before.get(j.episode) != j),
         content_changed=tuple(n for n in content if content[n] != header.content[n]), saved=saved,
     )  # fmt: skip
+
+
+def regrade(folder: Path) -> Regraded:
+    """As `aregrade`, by rules."""
+    return asyncio.run(aregrade(folder))
 
 
 def _play_of(trajectory: Trajectory, plays: dict[tuple[str, str], Play], folder: Path) -> Play:

@@ -15,10 +15,11 @@ from typing import Any, cast
 
 from ..agent import Agent, AgentFactory
 from ..catalog.load import Catalog
+from ..catalog.play import Play
 from ..effects import Edge, Flow, NoEdge, adrive
 from ..episode import Episode
 from ..errors import MlbError, UserError
-from ..judge.grade import grade
+from ..judge.grade import grading
 from ..spec.action import Action, Observation
 from ..spec.rubric import Judgement, Score
 from ..spec.trajectory import Trajectory, Usage
@@ -161,7 +162,7 @@ async def _play_all(
 
         async def work() -> None:
             for job in waiting:
-                _keep(await play(plan, job, edge), plan, job, store)
+                await _keep(await play(plan, job, edge), plan, job, store, edge)
                 if progress is not None:
                     progress(len(store.done), len(plan.jobs), store.ungraded)
                 await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
@@ -180,14 +181,14 @@ async def _play_all(
     return RunResult(store.folder, store.header, summary)
 
 
-def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore) -> None:
+async def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore, edge: Edge) -> None:
     """Judge an episode and keep it. One that cannot be written as JSON is kept as failed, with the reason."""
     try:
-        store.add(trajectory, judged(trajectory, job, plan.settings.judge))
+        store.add(trajectory, await judged(trajectory, job.play, plan.settings, edge))
     except (ValueError, TypeError, RecursionError) as error:
         log.info("%s: cannot be written", trajectory.episode, exc_info=error)
         failed = _failed(plan, job, f"the episode cannot be written as JSON: {describe(error)}")
-        store.add(failed, judged(failed, job, plan.settings.judge))
+        store.add(failed, await judged(failed, job.play, plan.settings, edge))
 
 
 # --- an episode ---------------------------------------------------------------------------------------------------------
@@ -287,15 +288,15 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def judged(trajectory: Trajectory, job: Job, judge: str) -> Judgement:
+async def judged(trajectory: Trajectory, chosen: Play, settings: RunSettings, edge: Edge) -> Judgement:
     """The judgement of an episode. A judge that fails leaves it ungraded, with the reason."""
-    if judge == "none":
+    if settings.judge == "none":
         return _unjudged(trajectory, "none", trajectory.failure)
     try:
-        return grade(trajectory, job.play)
+        return await adrive(grading(trajectory, chosen, settings.bench()), edge)
     except Exception as error:
         log.exception("%s: the judge failed", trajectory.episode)
-        return _unjudged(trajectory, judge, trajectory.failure or f"the judge raised {describe(error)}")
+        return _unjudged(trajectory, settings.judge, trajectory.failure or f"the judge raised {describe(error)}")
 
 
 def _unjudged(t: Trajectory, judge: str, failure: str) -> Judgement:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from ..catalog.read import read_yaml, say
+from ..catalog.read import read_text, read_yaml, say
 from ..effects import ModelSettings
 from ..errors import UserError
+from ..judge.grade import Bench
+from ..judge.meaning import ModelJudge
 from ..spec.base import Model
 
 LangChoice = Literal["en", "zh", "both"]
@@ -40,6 +43,27 @@ class ConfigFile(Model):
     judge: dict[str, Any] | None = None
 
 
+class Calibration(Model):
+    """What `mlb judge agree --save` writes: that a judge was measured, on what, and how well it agreed.
+
+    `judges`: model and prompt hash of each, by language. `labels`: sha256 of the labelled set.
+    """
+
+    judges: tuple[str, ...]
+    labels: str
+    items: int
+    coverage: float
+    kappa: float | None
+    kappa_low: float | None
+    f1: float | None
+
+    def passes(self) -> bool:
+        """Whether the judge may be believed: at least 100 items, 0.9 of them decided, kappa at least 0.6 and surely above 0.4
+        ("substantial" agreement by Landis and Koch, Biometrics 1977;33:159)."""
+        return (self.items >= 100 and self.coverage >= 0.9 and self.kappa is not None and self.kappa >= 0.6
+                and self.kappa_low is not None and self.kappa_low > 0.4)  # fmt: skip
+
+
 class RunSettings(Model):
     """Which scenarios are played, by which agent, how often, from which seed, and how they are judged.
 
@@ -59,7 +83,10 @@ class RunSettings(Model):
     seed: int = 0
     patient: str = "offline"
     persona: str | None = None
-    judge: Literal["rules", "none"] = "rules"
+    judge: str = "rules"
+    judge_models: tuple[ModelConfig, ...] = ()  # one for each llm:<model> of `judge`, in order
+    judge_vote: Literal["majority", "unanimous"] = "majority"
+    calibration: Calibration | None = None  # what is known of the judge's agreement with people
     max_turns: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)  # of the agent's model, per episode
     model: ModelConfig | None = None
@@ -91,7 +118,19 @@ class RunSettings(Model):
             raise UserError(f"{'.'.join(option(str(p)) for p in loc[:1])}: {problem}") from None
         if made.record is not None and not made.record.startswith(("http://", "https://")):
             raise UserError(f"--record {made.record}: give the base address of a FHIR R4 server, http://... or https://...")
-        return made._with_patient()
+        return made._with_patient()._with_judge()
+
+    def _with_judge(self) -> Self:
+        """Settings whose judge is one there is, with the models of its parts."""
+        names = judge_models(self.judge)
+        models = self.judge_models or tuple(ModelConfig(model=name) for name in names)
+        if [m.model for m in models] != list(names):
+            raise UserError(f"--judge {self.judge}: the model settings of the judge name other models, {', '.join(m.model for m in models)}")
+        return self.model_copy(update={"judge_models": models})
+
+    def bench(self) -> Bench:
+        """Who judges."""
+        return Bench("rules" in self.judge.split("+"), tuple(ModelJudge(m.settings()) for m in self.judge_models), self.judge_vote)
 
     def _with_patient(self) -> Self:
         """Settings whose patient is one there is, with its model where it has one."""
@@ -115,6 +154,51 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def read_calibration(path: Path, judges: Iterable[str]) -> Calibration:
+    """A saved measurement of these judges.
+
+    Raises:
+        UserError: it cannot be read, or is of other judges (another model, or another version of the prompt).
+    """
+    try:
+        made = Calibration.model_validate_json(read_text(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: not a measurement that mlb judge agree --save wrote ({say(error)[0]})") from None
+    if missing := [j for j in judges if j not in made.judges]:
+        raise UserError(f"{path} is of {', '.join(made.judges)}, not of {missing[0]}; measure it with: mlb judge agree LABELS --judge ... --save FILE")
+    return made
+
+
+def judge_models(judge: str) -> tuple[str, ...]:
+    """The models that a judge such as `rules+llm:a+llm:b` asks; none for `rules` and `none`.
+
+    Raises:
+        UserError: a part that there is not, or twice.
+    """
+    parts = judge.split("+")
+    for part in parts:
+        if part.startswith("learned"):
+            raise UserError(f"--judge {judge}: this version has no learned judge; there are rules, llm:MODEL, both (rules+llm:MODEL), and none")
+        if not (part == "rules" or (part.startswith("llm:") and part[4:]) or judge == "none"):
+            raise UserError(f"--judge {judge}: there is no judge '{part}'; there are rules, llm:MODEL, several joined by +, and none")
+    if len(set(parts)) != len(parts):
+        raise UserError(f"--judge {judge}: a judge stands twice; two votes of one model are one vote")
+    return tuple(p[4:] for p in parts if p.startswith("llm:"))
+
+
+def judge_config(judge: str | None, flags: dict[str, Any], config: Path | None) -> tuple[ModelConfig, ...]:
+    """The models of the judges: their names from `judge`, the rest from the flags and the section `judge` of `--config`.
+
+    Raises:
+        UserError: a broken file, settings for a judge that calls no model, a secret in the address.
+    """
+    section = (read_yaml(config, ConfigFile).judge if config else None) or {}
+    fields, names = {**section, **flags}, judge_models(judge or "rules")
+    if not names and fields:
+        raise UserError(f"model settings for the judge are given, but the judge is {judge or 'rules'}; add --judge rules+llm:MODEL")
+    return tuple(_model({**fields, "model": name}, section, flags, config) for name in names)
+
+
 def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | None:
     """The agent's model, from `--config` and the flags; flags win. None where neither names a model.
 
@@ -122,8 +206,6 @@ def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | No
         UserError: a broken file, a role that this version does not use, no model name, a secret in the address.
     """
     file = read_yaml(config, ConfigFile) if config else ConfigFile()
-    if file.judge is not None:
-        raise UserError(f"{config}: the section 'judge' cannot be used, as this version's judge calls no model; remove it")
     fields = {**file.agent, **flags}
     if not fields:
         return None

@@ -11,6 +11,7 @@ def build() -> typer.Typer:
     """The app with all its commands."""
     from .content import check, list_, schema, show
     from .importing import import_
+    from .judging import group as judge
     from .patients import group as patients
     from .play import play
     from .record import group as record
@@ -31,6 +32,7 @@ def build() -> typer.Typer:
     ):  # fmt: skip
         app.command(name)(function)
     app.add_typer(patients(), name="patients")
+    app.add_typer(judge(), name="judge")
     app.add_typer(record(), name="record")
     app.add_typer(serve(), name="serve")
     return app

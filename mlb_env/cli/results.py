@@ -27,14 +27,32 @@ def grade(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     write: Annotated[bool, typer.Option("--write", help="Replace the run's verdicts and summary.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the run with the new verdicts to this new folder.")] = None,
+    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL, several joined by +, or llm:MODEL alone.")] = None,
+    judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
 ) -> None:
-    """Judge saved trajectories again, by rules; without --write or --out nothing is changed."""
-    from ..bench.regrade import regrade
+    """Judge saved trajectories again, by rules or by models; without --write or --out nothing is changed."""
+    import asyncio
+
+    from ..bench.regrade import aregrade
+    from ..bench.settings import RunSettings, judge_config
     from .table import console, show_run
 
     if write and out is not None:
         raise UserError("--write and --out exclude each other")
-    new = regrade(run)
+    given = {"judge": judge, "judge_vote": judge_vote,
+             "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None}  # fmt: skip
+    given = {k: v for k, v in given.items() if v is not None}
+    if calibration is not None:
+        from .run import calibrated
+
+        given["calibration"] = calibrated(calibration, given)
+    settings = RunSettings.of(**given)
+    if settings.judge == "none":
+        raise UserError("--judge none: there is nothing to judge with; leave it out for the rules")
+    new = asyncio.run(aregrade(run, settings))
     if out is not None:
         new.copy(out)
     elif write:

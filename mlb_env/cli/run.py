@@ -59,7 +59,11 @@ def run(
                                                      "replay:RUN.")] = None,
     patient_base_url: Annotated[str | None, typer.Option(help="Endpoint of the patient's model; more under `patient` in --config.")] = None,
     persona: Annotated[str | None, typer.Option(help="One persona for all. Default: drawn from the scenario's.")] = None,
-    judge: Annotated[str | None, typer.Option(help="rules or none. Default: rules.")] = None,
+    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL (a model for what needs meaning), several "
+                                                   "joined by +, llm:MODEL alone, or none.")] = None,
+    judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token budget of the agent's model in one episode.")] = None,
     record_tools: Annotated[str | None, typer.Option(help="The record's tools: task (task-shaped, the default), fhir (raw), both.")] = None,
@@ -70,7 +74,7 @@ def run(
 ) -> None:  # fmt: skip
     """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
     from ..bench.runner import aresume, arun
-    from ..bench.settings import RunSettings, model_config, patient_config
+    from ..bench.settings import RunSettings, judge_config, model_config, patient_config
 
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
              "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
@@ -81,9 +85,13 @@ def run(
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "record_tools": record_tools, "record": record,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
+        "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None,
+        "judge_vote": judge_vote,
         "patient_model": patient_config(patient, {"base_url": patient_base_url} if patient_base_url else {}, config),
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
+    if calibration is not None:
+        given["calibration"] = calibrated(calibration, given)
     if resume is not None and out is not None:
         raise UserError("--out and --resume exclude each other; a resumed run goes on in its own folder")
     if retry_ungraded and resume is None:
@@ -109,6 +117,18 @@ def run(
                 print(f"\nmlb: interrupted; resume with mlb run --resume {seen[0]}", file=sys.stderr)
             raise typer.Exit(130) from None
     _end(result)
+
+
+def calibrated(file: Path, given: dict[str, Any]) -> Any:
+    """The measurement of the judge that is asked for."""
+    from ..bench.settings import RunSettings, read_calibration
+    from ..spec.base import LANGS
+
+    models = RunSettings.of(**given).bench().models
+    if not models:
+        raise UserError("--calibration is of a judge that calls a model; add --judge rules+llm:MODEL")
+    langs = (given["lang"],) if given.get("lang") in LANGS else LANGS if given.get("lang") == "both" else ("en",)
+    return read_calibration(file, [m.name(lang) for m in models for lang in langs])
 
 
 def _end(result: RunResult) -> None:

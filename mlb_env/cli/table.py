@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,33 @@ def harms(rates: dict[str, HarmRate]) -> Table:
     return table
 
 
+def _trust(header: RunHeader) -> list[str]:
+    """How far the judges of meaning may be believed."""
+    settings = header.settings
+    if not settings.judge_models:
+        return []
+    lines = []
+    names, measured = ", ".join(m.model for m in settings.judge_models), settings.calibration
+    if measured is None:
+        lines.append(f"UNCALIBRATED: meaning was judged by {names}, whose agreement with people was not given (mlb judge agree LABELS --judge ... "
+                     "--save FILE, then --calibration FILE); do not quote these scores as results.")  # fmt: skip
+    elif not measured.passes():
+        lines.append(f"UNCALIBRATED: on {measured.items} labels {names} agreed with people at kappa {number(measured.kappa)} (coverage "
+                     f"{percent(measured.coverage)}); asked are 100 labels, coverage 90 %, kappa 0.6 and surely above 0.4.")  # fmt: skip
+    else:
+        lines.append(f"Meaning was judged by {names}: kappa {number(measured.kappa)} with people on {measured.items} labels.")
+    if len(settings.judge_models) == 1:
+        lines.append("Serious gates (S3, S4) that need meaning were left open: they take two judges that agree.")
+    if settings.model and any(family(m.model) == family(settings.model.model) for m in settings.judge_models):
+        lines.append("The judge and the model under test are of one family: it may favour its like.")
+    return lines
+
+
+def family(model: str) -> str:
+    """The first word of a model's name, without its vendor: qwen of Qwen/Qwen3-8B."""
+    return re.split(r"[^a-z]", model.rpartition("/")[2].lower(), maxsplit=1)[0]
+
+
 def notes(header: RunHeader, summary: Summary, folder: Path) -> list[str]:
     """What the figures do not say by themselves."""
     lines = []
@@ -168,6 +196,7 @@ def notes(header: RunHeader, summary: Summary, folder: Path) -> list[str]:
         lines.append(f"Nothing was judged (--judge none); judge the saved episodes with: mlb grade {folder} --write")
     elif unscored:
         lines.append(f"No score offline, because a judge for meaning is needed: {', '.join(unscored)}.")
+    lines += _trust(header)
     if any(g.ci95 and g.ci95[0] == g.ci95[1] for g in summary.datasets.values()):
         lines.append("An interval of width 0 says that all families scored alike, not that the score is certain.")
     if summary.coverage < 1:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .base import Id, L, Model
 from .case import HarmGrade
+from .trajectory import Usage
 
 Kind = Literal["process", "outcome", "safety"]
 
@@ -56,6 +57,16 @@ class Rubric(Model):
 VerdictValue = Literal["met", "unmet", "not_applicable", "not_judged", "ungraded"]
 
 
+class Vote(Model):
+    """What one judge of meaning said on one criterion. `judge`: model and prompt hash."""
+
+    judge: str
+    verdict: VerdictValue
+    confidence: float | None = None
+    evidence: tuple[int, ...] = ()
+    reason: str = ""
+
+
 class Verdict(Model):
     """The verdict on one criterion. `share`: part of the weight earned (0 to 1; below 0 for repeated violations).
 
@@ -73,6 +84,8 @@ class Verdict(Model):
     evidence: tuple[int, ...] = ()
     reason: str = ""
     judge: str = "rules"
+    confidence: float | None = None  # of the judges of meaning that agree, 0 to 1
+    votes: tuple[Vote, ...] = ()  # of the judges of meaning
     reported_only: bool = False
 
 
@@ -121,3 +134,4 @@ class Judgement(Model):
     judge: str
     score: Score
     verdicts: tuple[Verdict, ...]
+    usage: Usage = Usage()  # of the judges' models

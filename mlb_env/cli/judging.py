@@ -1,0 +1,140 @@
+"""`mlb judge`: measure judges against people's labels, list what judges disagree on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UserError
+from . import refusal
+
+if TYPE_CHECKING:
+    from ..bench.agree import Agreement
+    from ..judge.agreement import Estimate
+
+
+def group() -> typer.Typer:
+    """The commands under `mlb judge`."""
+    app = typer.Typer(no_args_is_help=True, help="Measure judges against people's labels.")
+    app.callback()(lambda: None)
+    app.command("agree")(agree)
+    app.command("disagreements")(disagreements)
+    return app
+
+
+def agree(
+    labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
+    judge: Annotated[str, typer.Option(help="llm:MODEL, or several joined by + (a panel).")],
+    judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_vote: Annotated[str, typer.Option(help="Several judges: majority or unanimous.")] = "majority",
+    config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
+    part: Annotated[str | None, typer.Option(help="Only this part of the set: tune or held.")] = None,
+    repeat: Annotated[int, typer.Option(help="How often; beyond the first, for consistency with itself.", min=1, max=20)] = 1,
+    concurrency: Annotated[int, typer.Option(help="Dialogues at once.", min=1)] = 8,
+    save: Annotated[Path | None, typer.Option(help="Write the measurement here, for --calibration of run and grade.")] = None,
+) -> None:
+    """How far a judge of meaning agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
+    from ..bench.agree import agree as measure
+    from ..bench.agree import calibration
+    from ..bench.settings import RunSettings, judge_config
+    from ..judge.labels import read_labels
+    from ..llm.endpoint import ModelEdge
+
+    if save is not None and save.exists():
+        raise UserError(f"'{save}' is there already; name a new file for --save")
+    settings = RunSettings.of(judge=judge, judge_vote=judge_vote,
+                              judge_models=judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config))  # fmt: skip
+    bench = settings.bench()
+    if bench.rules or not bench.models:
+        raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")
+    labelled = [d for d in read_labels(labels) if part is None or d.part == part]
+    if not labelled:
+        raise UserError(f"{labels} has nothing in the part '{part}'; there are tune and held")
+    for model in settings.judge_models:
+        ModelEdge.check(model.settings())
+
+    async def work() -> Agreement:
+        edge = ModelEdge()
+        try:
+            return await measure(labelled, bench.models, edge, voting=bench.voting, repeat=repeat, concurrency=concurrency)
+        finally:
+            await edge.aclose()
+
+    found = asyncio.run(work())
+    _show(found, judge)
+    if save is not None:
+        try:
+            save.write_text(calibration(found, labels).model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise refusal(f"'{save}'", error) from None
+        print(f"saved    {save}")
+    if not found.pairs:
+        raise typer.Exit(1)
+
+
+def _show(found: Agreement, judge: str) -> None:
+    from rich.table import Table
+
+    from .table import console
+
+    out = console()
+    out.print(f"{judge}: {found.items} labelled criteria, {len(found.pairs)} decided (coverage {found.coverage:.0%}), "
+              f"{found.base_rate:.0%} of them met", highlight=False)  # fmt: skip
+    if found.pairs:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("figure")
+        for name in ("value", "95 % interval", "always met"):
+            table.add_column(name, justify="right")
+        always = _always(found)
+        for name, estimate in found.figures.items():
+            table.add_row(name, _number(estimate.value), _interval(estimate), _number(always[name].value))
+        out.print(table)
+        parts = Table(box=None, pad_edge=False)
+        parts.add_column("part")
+        for name in ("n", "accuracy", "F1", "kappa"):
+            parts.add_column(name, justify="right")
+        for name, (n, figures) in found.by.items():
+            parts.add_row(name, str(n), *(_number(figures[f].value) for f in ("accuracy", "F1", "kappa")))
+        out.print(parts)
+    if found.people is not None:
+        out.print(f"people among themselves: kappa {found.people:.3f} (mean over pairs of annotators)", highlight=False)
+    if found.repeats is not None:
+        out.print(f"the same verdict when asked again: {found.repeats:.1%}", highlight=False)
+    for reason, number in sorted(found.undecided.items(), key=lambda pair: -pair[1])[:5]:
+        out.print(f"not decided: {number} × {reason}", highlight=False, markup=False)
+    usage = found.usage
+    out.print(f"{usage.calls} calls, {usage.prompt_tokens} + {usage.completion_tokens} tokens; judged by {', '.join(found.judges)}", highlight=False,
+              markup=False)  # fmt: skip
+
+
+def _always(found: Agreement) -> dict[str, Estimate]:
+    """The same figures for a judge that says met to everything."""
+    from ..judge.agreement import Pair, estimates
+
+    return estimates([Pair(p.group, p.people, True) for p in found.pairs])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return "–" if estimate.low is None or estimate.high is None else f"{estimate.low:.3f} – {estimate.high:.3f}"
+
+
+def disagreements(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that a panel of models judged.")]) -> None:
+    """List the criteria on which the judges of a run differ: for a person to settle."""
+    from ..bench.store import read_header, read_judgements
+    from ..judge.grade import disagreements as differing
+
+    read_header(run)
+    found = differing(list(read_judgements(run)))
+    for judgement, verdict in found:
+        print(f"{judgement.episode}  {verdict.criterion}  -> {verdict.verdict}")
+        for vote in verdict.votes:
+            turns = ", ".join(f"T{e}" for e in vote.evidence)
+            print(f"    {vote.judge}: {vote.verdict}" + (f" ({turns})" if turns else "") + (f": {vote.reason}" if vote.reason else ""))
+    print(f"{len(found)} disagreements; read a dialogue with: mlb replay {run} EPISODE" if found else "the judges of this run disagree on nothing")
