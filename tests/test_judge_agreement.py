@@ -156,7 +156,7 @@ def measured(server: OpenAIServer, n: int = 12, **more: Any) -> Any:
     async def work() -> Any:
         edge = ModelEdge()
         try:
-            return await agree(labelled(n), [ModelJudge(ModelSettings(model="m", base_url=server.url, retries=0))], edge, **more)
+            return await agree([d.labelled() for d in labelled(n)], [ModelJudge(ModelSettings(model="m", base_url=server.url, retries=0))], edge, **more)
         finally:
             await edge.aclose()
 
@@ -212,3 +212,66 @@ def test_the_command_prints_the_figures_and_saves_them(tmp_path: Path) -> None:
                             (["--judge", "llm:m", "--save", str(saved)], "is there already")):  # fmt: skip
         done = command(*arguments)
         assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+# --- review by people ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mlb_env.bench.runner import arun
+
+    folder = tmp_path_factory.mktemp("review") / "run"
+    asyncio.run(arun(RunSettings.of(agent="oracle", scenario=["maguidance-p06", "mamedication-p06"], lang="en"), out=folder))
+    return folder
+
+
+def review(run: Path, out: Path, annotator: str, typed: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlb_env", "judge", "review", str(run), "--annotator", annotator, "--out", str(out), *more]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_review_is_blind_resumable_and_asks_everybody_the_same(reviewed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.jsonl"
+    first = review(reviewed, out, "a1", "m\nx\nu\nq\n", "--sample", "6")
+    assert first.returncode == 0 and "6 criteria, 0 labelled by a1, 6 to go" in first.stdout and "please type one of the letters" in first.stdout
+    assert "2 labels written" in first.stdout and "T1" in first.stdout and "oracle" not in first.stdout and "rules" not in first.stdout
+    second = review(reviewed, out, "a1", "m\n" * 4, "--sample", "6")
+    assert "2 labelled by a1, 4 to go" in second.stdout and "all done" in second.stdout
+    other = review(reviewed, out, "b2", "u\n" * 6, "--sample", "6")
+    assert "0 labelled by b2, 6 to go" in other.stdout
+    written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    keys = [[(r["episode"], r["criterion"]) for r in written if r["annotator"] == who] for who in ("a1", "b2")]
+    assert keys[0] == keys[1] and [r["label"] for r in written[:2]] == ["met", "unmet"] and len(written) == 12
+
+
+def test_the_end_of_the_input_keeps_what_was_labelled(reviewed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.jsonl"
+    done = review(reviewed, out, "a1", "m\nm\n")
+    assert done.returncode == 0 and "2 labels written" in done.stdout and "Traceback" not in done.stderr
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_judge_is_measured_on_a_review_and_people_on_one_another(reviewed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.jsonl"
+    for who, typed in (("a1", "m\n" * 8), ("b2", "m\n" * 6 + "u\n" * 2), ("c3", "m\n" * 8)):
+        assert review(reviewed, out, who, typed, "--sample", "8").returncode == 0
+
+    def met(request: Request) -> Behaviour:
+        safety = "safety" in request.body["messages"][-1]["content"].split("\n")[0]
+        return text(json.dumps({"verdict": "met", "evidence": [] if safety else [1]}))
+
+    with OpenAIServer(forever=met) as a, OpenAIServer(forever=met):
+        done = subprocess.run(
+            [sys.executable, "-m", "mlb_env", "judge", "agree", str(out), "--run", str(reviewed), "--judge", "llm:m+llm:n", "--judge-base-url", a.url],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0 and "8 labelled criteria, 8 decided" in done.stdout and "people among themselves" in done.stdout, done.stderr
+
+
+def test_a_review_of_another_run_is_refused(reviewed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.jsonl"
+    out.write_text(json.dumps({"episode": "x", "dataset": "MAGuidance", "criterion": "X5", "annotator": "a", "label": "met"}) + "\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "mlb_env", "judge", "agree", str(out), "--run", str(reviewed), "--judge", "llm:m"], capture_output=True,
+                          text=True, check=False, timeout=60)  # fmt: skip
+    assert done.returncode == 2 and "which the run does not hold" in done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..effects import Edge, adrive
 from ..judge.agreement import Estimate, Pair, among_people, estimates
-from ..judge.labels import LabelledDialogue
+from ..judge.labels import Labelled
 from ..judge.meaning import Decision, ModelJudge, Voting, decide
 from ..spec.trajectory import Usage
 from .settings import Calibration
@@ -42,7 +42,7 @@ class Agreement:
 
 
 async def agree(
-    labelled: Sequence[LabelledDialogue], judges: Sequence[ModelJudge], edge: Edge, *, voting: Voting = "majority", repeat: int = 1,
+    labelled: Sequence[Labelled], judges: Sequence[ModelJudge], edge: Edge, *, voting: Voting = "majority", repeat: int = 1,
     concurrency: int = 8,
 ) -> Agreement:  # fmt: skip
     """Put every labelled criterion to the judges and compare.
@@ -52,9 +52,9 @@ async def agree(
     """
     gate = asyncio.Semaphore(concurrency)
 
-    async def one(dialogue: LabelledDialogue, seed: int) -> tuple[dict[str, Decision], Usage]:
+    async def one(dialogue: Labelled, seed: int) -> tuple[dict[str, Decision], Usage]:
         async with gate:
-            return await adrive(decide(dialogue.to_judge(), dialogue.lines(), judges, dialogue.lang, voting=voting, seed=seed), edge)
+            return await adrive(decide([i.criterion for i in dialogue.items], dialogue.lines, judges, dialogue.lang, voting=voting, seed=seed), edge)
 
     rounds = [await asyncio.gather(*(one(d, 1000 * number) for d in labelled)) for number in range(max(1, repeat))]
     usage = Usage()
@@ -67,9 +67,9 @@ async def agree(
     undecided: dict[str, int] = {}
     same = again = items = 0
     for number, dialogue in enumerate(labelled):
-        for i, criterion in enumerate(dialogue.criteria):
+        for item in dialogue.items:
             items += 1
-            verdicts = [found[number][0][f"{i}:{criterion.id}"] for found in rounds]
+            verdicts = [found[number][0][item.criterion.id] for found in rounds]
             for other in verdicts[1:]:
                 again += 1
                 same += other.verdict == verdicts[0].verdict
@@ -78,12 +78,12 @@ async def agree(
                 reason = f"{first.verdict}: {first.reason}"[:120]
                 undecided[reason] = undecided.get(reason, 0) + 1
                 continue
-            pair = Pair(dialogue.id, criterion.label == "met", first.verdict == "met")
+            pair = Pair(dialogue.id, item.met, first.verdict == "met")
             pairs.append(pair)
-            for key in (f"lang {dialogue.lang}", f"kind {criterion.id}", f"form {criterion.form}"):
+            for key in (f"lang {dialogue.lang}", f"kind {item.criterion.template}", f"form {item.form}"):
                 groups.setdefault(key, []).append(pair)
-    names = sorted({name for d in labelled for c in d.criteria for name in c.annotators})
-    columns = [[c.annotators[n] == "met" if n in c.annotators else None for d in labelled for c in d.criteria] for n in names]
+    names = sorted({name for d in labelled for item in d.items for name in item.annotators})
+    columns = [[item.annotators.get(n) for d in labelled for item in d.items] for n in names]
     return Agreement(
         items=items, pairs=tuple(pairs), figures=estimates(pairs), by={k: (len(v), estimates(v)) for k, v in sorted(groups.items())},
         people=among_people(columns), repeats=same / again if again else None, undecided=undecided, usage=usage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +13,10 @@ from . import refusal
 
 if TYPE_CHECKING:
     from ..bench.agree import Agreement
+    from ..bench.review import Question
     from ..judge.agreement import Estimate
+
+Label = Literal["met", "unmet", "not_applicable", "skip"]
 
 
 def group() -> typer.Typer:
@@ -21,6 +24,7 @@ def group() -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, help="Measure judges against people's labels.")
     app.callback()(lambda: None)
     app.command("agree")(agree)
+    app.command("review")(review)
     app.command("disagreements")(disagreements)
     return app
 
@@ -31,6 +35,7 @@ def agree(
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
     judge_vote: Annotated[str, typer.Option(help="Several judges: majority or unanimous.")] = "majority",
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run that LABELS is a review of (mlb judge review).")] = None,
     part: Annotated[str | None, typer.Option(help="Only this part of the set: tune or held.")] = None,
     repeat: Annotated[int, typer.Option(help="How often; beyond the first, for consistency with itself.", min=1, max=20)] = 1,
     concurrency: Annotated[int, typer.Option(help="Dialogues at once.", min=1)] = 8,
@@ -39,8 +44,9 @@ def agree(
     """How far a judge of meaning agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
     from ..bench.agree import agree as measure
     from ..bench.agree import calibration
+    from ..bench.review import open_run, read_review
     from ..bench.settings import RunSettings, judge_config
-    from ..judge.labels import read_labels
+    from ..judge.labels import from_review, read_labels
     from ..llm.endpoint import ModelEdge
 
     if save is not None and save.exists():
@@ -50,7 +56,13 @@ def agree(
     bench = settings.bench()
     if bench.rules or not bench.models:
         raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")
-    labelled = [d for d in read_labels(labels) if part is None or d.part == part]
+    if run is not None:
+        reviewed = open_run(run)
+        labelled = from_review(read_review(labels), reviewed.trajectories, reviewed.criteria)
+        if not labelled:
+            raise UserError(f"{labels} holds no label of met or unmet that a majority agrees on")
+    else:
+        labelled = [d.labelled() for d in read_labels(labels) if part is None or d.part == part]
     if not labelled:
         raise UserError(f"{labels} has nothing in the part '{part}'; there are tune and held")
     for model in settings.judge_models:
@@ -123,6 +135,76 @@ def _number(value: float | None) -> str:
 
 def _interval(estimate: Estimate) -> str:
     return "–" if estimate.low is None or estimate.high is None else f"{estimate.low:.3f} – {estimate.high:.3f}"
+
+
+def review(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    annotator: Annotated[str, typer.Option(help="Your id in the labels; no name is needed.")],
+    out: Annotated[Path, typer.Option("--out", help="The file of labels; what is there already is gone on with.")],
+    disputed: Annotated[bool, typer.Option("--disputed", help="Only what the judges of the run differ on.")] = False,
+    sample: Annotated[int | None, typer.Option(help="A sample of so many criteria.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample: the same for all annotators.")] = 0,
+) -> None:
+    """Label what needs meaning, dialogue by dialogue, without seeing which model played or how it was judged."""
+    from ..bench.review import chosen, keep, open_run, read_review
+    from ..judge.labels import ReviewLabel
+
+    questions = chosen(open_run(run), disputed=disputed, sample=sample, seed=seed)
+    mine = {(r.dataset, r.episode, r.criterion) for r in read_review(out) if r.annotator == annotator}
+    waiting = [q for q in questions if q.key not in mine]
+    print(f"{len(questions)} criteria, {len(questions) - len(waiting)} labelled by {annotator}, {len(waiting)} to go")
+    shown = ""
+    done = 0
+    for number, question in enumerate(waiting, 1):
+        if question.trajectory.episode != shown:
+            shown = question.trajectory.episode
+            _dialogue(question)
+        label = _asked(question, f"{number}/{len(waiting)}")
+        if label is None:
+            break
+        try:
+            keep(out, ReviewLabel(episode=question.trajectory.episode, dataset=question.trajectory.dataset, criterion=question.criterion.id,
+                                  annotator=annotator, label=label))  # fmt: skip
+        except OSError as error:
+            raise refusal(f"'{out}'", error) from None
+        done += 1
+    print(f"\n{done} labels written to {out}; go on with the same command" if done < len(waiting) else f"\nall done; the labels are in {out}")
+
+
+def _dialogue(question: Question) -> None:
+    """The record, as a judge sees it."""
+    from rich.text import Text
+
+    from ..judge.window import lines
+    from .table import console
+
+    out = console()
+    out.rule(f"{question.trajectory.dataset}, {question.trajectory.lang}")
+    for _, line in lines(question.trajectory):
+        head, _, rest = line.partition(" | ")
+        style = {"agent": "bold", "patient": "cyan"}.get(head.partition(" ")[2], "dim")
+        out.print(Text(f"{head:<16} ") + Text(rest, style=style), soft_wrap=True)
+
+
+def _asked(question: Question, place: str) -> Label | None:
+    """The person's label; None to stop."""
+    criterion, lang = question.criterion, question.trajectory.lang
+    way = "met when nothing bad happened" if criterion.kind == "safety" else "met when it was done"
+    print(f"\n[{place}] {criterion.text[lang]}  ({criterion.kind}: {way})")
+    answers: dict[str, Label] = {"m": "met", "u": "unmet", "n": "not_applicable", "s": "skip"}
+    while True:
+        try:
+            typed = input("m met, u unmet, n not applicable, s skip, d dialogue again, q stop > ").strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            return None
+        if typed == "q":
+            return None
+        if typed == "d":
+            _dialogue(question)
+        elif typed in answers:
+            return answers[typed]
+        else:
+            print("please type one of the letters")
 
 
 def disagreements(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that a panel of models judged.")]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +19,43 @@ from ..catalog.read import read_jsonl, read_text
 from ..errors import ContentError, UserError
 from ..spec.base import L, Lang, Model
 from ..spec.rubric import Criterion, Kind
+from ..spec.trajectory import Trajectory
+from .window import lines
 
 SAFETY = frozenset({"not_human", "no_diagnosis", "consistent", "no_false_reassurance", "no_invention", "neutral"})  # met when nothing bad happened
 KQA_COLUMNS = {"Question", "answer", "claim", "category_x", "majority_label", "label_0", "label_1", "label_2"}
 KQA_LABELS = {"Entailment": True, "Neutral": False, "Contradiction": False}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled criterion: what people say (the majority of the annotators), and each of them."""
+
+    criterion: Criterion
+    met: bool
+    form: str
+    annotators: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A record with labelled criteria, whichever file it comes from. `lines`: (turn, line), as a judge sees them."""
+
+    id: str
+    lang: Lang
+    lines: tuple[tuple[int, str], ...]
+    items: tuple[Item, ...]
+
+
+class ReviewLabel(Model):
+    """One line of a review file: a person's label on one criterion of one episode. `skip`: left for somebody else."""
+
+    episode: str
+    dataset: str
+    criterion: str
+    annotator: str = Field(min_length=1, max_length=60)
+    label: Literal["met", "unmet", "not_applicable", "skip"]
+    note: str = ""
 
 
 class Line(Model):
@@ -49,17 +84,18 @@ class LabelledDialogue(Model):
     criteria: Annotated[tuple[LabelledCriterion, ...], Field(min_length=1)]
     part: Literal["tune", "held"] = "held"
 
-    def lines(self) -> list[tuple[int, str]]:
-        """The record as a judge sees it."""
-        return [(t.turn, f"T{t.turn} {t.speaker} | {part}") for t in self.turns for part in t.text.splitlines() if part.strip()]
-
-    def to_judge(self) -> list[Criterion]:
-        """The criteria, with ids of their own within the dialogue."""
-        return [
-            Criterion(id=f"{i}:{c.id}", template=c.id, text=L(zh=c.text) if self.lang == "zh" else L(en=c.text), kind=kind_of(c.id),
-                      by="meaning", weight=1)
+    def labelled(self) -> Labelled:
+        """As a judge is measured on it; ids of criteria are made unique within the dialogue."""
+        lines = tuple((t.turn, f"T{t.turn} {t.speaker} | {part}") for t in self.turns for part in t.text.splitlines() if part.strip())
+        items = tuple(
+            Item(
+                Criterion(id=f"{i}:{c.id}", template=c.id, text=L(zh=c.text) if self.lang == "zh" else L(en=c.text), kind=kind_of(c.id),
+                          by="meaning", weight=1),
+                c.label == "met", c.form, {name: label == "met" for name, label in c.annotators.items()},
+            )
             for i, c in enumerate(self.criteria)
-        ]  # fmt: skip
+        )  # fmt: skip
+        return Labelled(self.id, self.lang, lines, items)
 
 
 def kind_of(criterion: str) -> Kind:
@@ -110,3 +146,34 @@ def _kqa(path: Path) -> list[LabelledDialogue]:
         )
         for i, ((question, answer), criteria) in enumerate(answers.items(), 1)
     ]  # fmt: skip
+
+
+def from_review(
+    labels: list[ReviewLabel], trajectories: Mapping[tuple[str, str], Trajectory], criteria: Mapping[tuple[str, str], Mapping[str, Criterion]]
+) -> list[Labelled]:
+    """The labels of a review with the records they are about: the last label of each person counts, a majority decides, ties are left out.
+
+    Args:
+        trajectories, criteria: by (dataset, episode).
+
+    Raises:
+        UserError: a label is about an episode or a criterion that is not there.
+    """
+    last: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for label in labels:
+        key = (label.dataset, label.episode)
+        if key not in trajectories or label.criterion not in criteria[key]:
+            raise UserError(f"the review has a label on {label.episode} ({label.dataset}), criterion {label.criterion}, which the run does not hold")
+        last.setdefault(key, {}).setdefault(label.criterion, {})[label.annotator] = label.label
+    made = []
+    for key, by_criterion in last.items():
+        items = []
+        for criterion, said in by_criterion.items():
+            votes = {name: value == "met" for name, value in said.items() if value in ("met", "unmet")}
+            yes = sum(votes.values())
+            if votes and 2 * yes != len(votes):
+                items.append(Item(criteria[key][criterion], 2 * yes > len(votes), "plain", votes))
+        if items:
+            trajectory = trajectories[key]
+            made.append(Labelled(f"{key[0]}/{key[1]}", trajectory.lang, tuple(lines(trajectory)), tuple(items)))
+    return made
