@@ -40,7 +40,7 @@ def test_every_command_the_docs_name_exists() -> None:
 
 def test_every_option_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command, line in re.findall(r"^    mlb ((?:patients |record |serve )?[a-z]+)(.*)$", text, re.MULTILINE):
+    for command, line in re.findall(r"^    mlb ((?:patients |record |serve |judge )?[a-z]+)(.*)$", text, re.MULTILINE):
         shown = mlb(*command.split(), "--help").stdout
         for option in re.findall(r"(--[a-z-]+)", line.split("#")[0]):
             assert option in shown, (command, option)
