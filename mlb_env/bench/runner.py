@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from ..judge.grade import grading
 from ..spec.action import Action, Observation
 from ..spec.rubric import Judgement, Score
 from ..spec.trajectory import Trajectory, Usage
+from .calls import Calls, CallsDiffer, Cassette
 from .plan import Ask, Job, LateEdge, Plan, describe, make_plan
 from .settings import RunSettings, option
 from .store import RunHeader, RunStore, next_folder, read_header, read_judgements, read_trajectories
@@ -61,7 +62,7 @@ class RunResult:
 async def arun(
     settings: RunSettings, *, out: Path | None = None, concurrency: int = CONCURRENCY, factory: AgentFactory | None = None,
     catalog: Catalog | None = None, ask: Ask | None = None, before: Callable[[Plan, Path], None] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, cassette: Cassette | None = None,
 ) -> RunResult:  # fmt: skip
     """Play a run from the start, into a new folder.
 
@@ -73,6 +74,7 @@ async def arun(
         ask: answers questions to the person at the keyboard (agent `human`).
         before: told the plan and the folder before the first episode.
         progress: told after each episode: how many are done, in all, ungraded so far.
+        cassette: recorded model calls, looked up by what is asked.
 
     Raises:
         UserError: what is asked for cannot be done; nothing was written then.
@@ -83,15 +85,16 @@ async def arun(
     plan = make_plan(settings, factory=factory, catalog=catalog, edge=edge)
     folder = out or next_folder(settings.agent)
     store = RunStore.create(folder, plan.header)
-    return await _play_all(plan, store, edge, concurrency, before, progress)
+    return await _play_all(plan, store, edge, concurrency, before, progress, cassette)
 
 
 async def aresume(
     folder: Path, given: dict[str, Any] | None = None, *, retry_ungraded: bool = False, concurrency: int = CONCURRENCY,
     factory: AgentFactory | None = None, catalog: Catalog | None = None, ask: Ask | None = None,
-    before: Callable[[Plan, Path], None] | None = None, progress: Progress | None = None,
+    before: Callable[[Plan, Path], None] | None = None, progress: Progress | None = None, cassette: Cassette | None = None,
 ) -> RunResult:  # fmt: skip
-    """Finish a run that was interrupted: only what is missing is played. It ends with the bytes of an unbroken run.
+    """Finish a run that was interrupted: only what is missing is played, and model calls that were answered are not made again. It ends
+    with the bytes of an unbroken run.
 
     Args:
         folder: the run folder.
@@ -109,7 +112,7 @@ async def aresume(
     plan = make_plan(header.settings, factory=factory, catalog=catalog, edge=edge)
     _same_ground(folder, header, plan.header)
     store = RunStore.reopen(folder, drop_ungraded=retry_ungraded)
-    return await _play_all(plan, store, edge, concurrency, before, progress)
+    return await _play_all(plan, store, edge, concurrency, before, progress, cassette)
 
 
 def _check_concurrency(concurrency: int) -> None:
@@ -148,21 +151,27 @@ def _same_ground(folder: Path, then: RunHeader, now: RunHeader) -> None:
 
 async def _play_all(
     plan: Plan, store: RunStore, edge: LateEdge, concurrency: int, before: Callable[[Plan, Path], None] | None,
-    progress: Progress | None,
+    progress: Progress | None, cassette: Cassette | None = None,
 ) -> RunResult:  # fmt: skip
     if "human" in (plan.settings.agent, plan.settings.patient):
         concurrency = 1  # there is one keyboard
+    calls: Calls | None = None
     try:
         if before is not None:
             before(plan, store.folder)
         done = store.done
+        calls = Calls.open(store.folder, done, cassette)
+        if not getattr(plan.factory, "resumes_inside", True):
+            _start_over(calls, [job.name for job in plan.jobs])
         if done and progress is not None:
             progress(len(done), len(plan.jobs), store.ungraded)
         waiting = iter([job for job in plan.jobs if job.name not in done])
 
         async def work() -> None:
+            assert calls is not None
             for job in waiting:
-                await _keep(await play(plan, job, edge), plan, job, store, edge)
+                own = calls.edge(edge, job.name, job.trial)
+                await _keep(await play(plan, job, own), plan, job, store, own)
                 if progress is not None:
                     progress(len(store.done), len(plan.jobs), store.ungraded)
                 await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
@@ -175,10 +184,20 @@ async def _play_all(
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
         summary = store.finish([job.name for job in plan.jobs])
+        calls.journal.remove()
     finally:
+        if calls is not None:
+            calls.close()
         store.close()
         await edge.aclose()
     return RunResult(store.folder, store.header, summary)
+
+
+def _start_over(calls: Calls, episodes: Sequence[str]) -> None:
+    """Episodes of an agent that does not resume inside begin anew; how many calls that costs is said."""
+    lost = {name: n for name in episodes if (n := calls.forget(name))}
+    if lost:
+        log.warning("%d episodes begin anew, as their agent does not resume inside an episode: %d calls are made again", len(lost), sum(lost.values()))
 
 
 async def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore, edge: Edge) -> None:
@@ -208,6 +227,8 @@ async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
             observation = await _step(episode, action)
             if settings.max_tokens is not None and not episode.over and _tokens(agent) >= settings.max_tokens:
                 episode.stop("max_tokens")
+    except CallsDiffer:
+        raise
     except _EpisodeFailed as failed:
         episode.fail(failed.reason)
     except asyncio.CancelledError as error:
@@ -276,6 +297,8 @@ async def _step(episode: Episode, action: Action) -> Observation:
     """One step. An error of the environment's own is not the agent's."""
     try:
         return await episode.astep(action)
+    except CallsDiffer:
+        raise
     except MlbError as error:
         raise _EpisodeFailed(str(error)) from error
     except Exception as error:
@@ -294,6 +317,8 @@ async def judged(trajectory: Trajectory, chosen: Play, settings: RunSettings, ed
         return _unjudged(trajectory, "none", trajectory.failure)
     try:
         return await adrive(grading(trajectory, chosen, settings.bench()), edge)
+    except CallsDiffer:
+        raise
     except Exception as error:
         log.exception("%s: the judge failed", trajectory.episode)
         return _unjudged(trajectory, settings.judge, trajectory.failure or f"the judge raised {describe(error)}")

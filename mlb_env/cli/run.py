@@ -68,11 +68,14 @@ def run(
     max_tokens: Annotated[int | None, typer.Option(help="Token budget of the agent's model in one episode.")] = None,
     record_tools: Annotated[str | None, typer.Option(help="The record's tools: task (task-shaped, the default), fhir (raw), both.")] = None,
     record: Annotated[str | None, typer.Option(help="A FHIR R4 server in place of the store, for tasks in the record.")] = None,
+    calls: Annotated[Path | None, typer.Option(help="A recording of model calls (.jsonl): what it holds is not asked again, the rest is added.")] = None,
+    offline_strict: Annotated[bool, typer.Option("--offline-strict", help="With --calls: what the recording does not hold fails.")] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder; must not exist. Default: runs/<agent>-NNN.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Finish this interrupted run.")] = None,
     retry_ungraded: Annotated[bool, typer.Option("--retry-ungraded", help="With --resume: replay what failed, too.")] = False,
 ) -> None:  # fmt: skip
     """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
+    from ..bench.calls import Cassette
     from ..bench.runner import aresume, arun
     from ..bench.settings import RunSettings, judge_config, model_config, patient_config
 
@@ -96,6 +99,9 @@ def run(
         raise UserError("--out and --resume exclude each other; a resumed run goes on in its own folder")
     if retry_ungraded and resume is None:
         raise UserError("--retry-ungraded goes with --resume: name the run whose ungraded episodes are played again")
+    if offline_strict and calls is None:
+        raise UserError("--offline-strict goes with --calls FILE: name the recording")
+    cassette = Cassette(calls, strict=offline_strict) if calls is not None else None
     seen: list[Path] = []
     with _live() as (before, progress):
 
@@ -107,10 +113,10 @@ def run(
         try:
             if resume is not None:
                 work = aresume(resume, given, retry_ungraded=retry_ungraded, concurrency=concurrency, ask=_ask, before=begin,
-                               progress=progress)  # fmt: skip
+                               progress=progress, cassette=cassette)  # fmt: skip
             else:
                 work = arun(RunSettings.of(**given), out=out, concurrency=concurrency, ask=_ask, before=begin,
-                            progress=progress)  # fmt: skip
+                            progress=progress, cassette=cassette)  # fmt: skip
             result = asyncio.run(work)
         except KeyboardInterrupt:
             if seen:

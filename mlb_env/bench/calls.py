@@ -1,0 +1,282 @@
+"""The journal of model calls: what an interrupted episode has been told already is not paid for twice; and cassettes, by which a whole run
+is repeated without a model.
+
+While a run goes on, every reply is a line of calls.jsonl: episode, role, number of the call, hash of the request, reply. A resumed
+episode is played again from its start and fed with them; it goes on live where they end. What it asks has to be what it asked before.
+A cassette is the same file kept apart and looked up by what was asked, whichever episode asked it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from ..effects import ChatReply, ChatRequest, Edge, Effect, Failure, Reply
+from ..errors import RunError, UserError
+from ..spec.action import ToolCall
+from ..spec.base import Model
+
+CALLS = "calls.jsonl"
+_SYNC_S = 3.0
+
+
+class Call(Model):
+    """One recorded call. `index`: the number of the call within its role and episode; `request`: hash of what was asked."""
+
+    episode: str
+    role: str
+    index: int
+    request: str
+    reply: dict[str, Any]
+
+
+class CallsDiffer(RunError):
+    """A resumed episode asks something else than it asked before it was interrupted."""
+
+
+def request_hash(request: ChatRequest, trial: int) -> str:
+    """What a call is known by: role, trial, model, messages, tools, parameters, seed. Addresses, keys, time-outs and retries are not in it."""
+    settings = request.settings
+    asked = [request.role, trial, settings.model, list(request.messages), list(request.tools), settings.temperature, settings.max_tokens,
+             settings.extra_body, request.seed]  # fmt: skip
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def dump(reply: ChatReply) -> dict[str, Any]:
+    return {
+        "content": reply.content, "tool_calls": [c.model_dump(mode="json") for c in reply.tool_calls], "thinking": reply.thinking,
+        "refusal": reply.refusal, "finish_reason": reply.finish_reason, "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+    }  # fmt: skip
+
+
+def load(data: dict[str, Any]) -> ChatReply:
+    """The reply as it was.
+
+    Raises:
+        ValidationError, TypeError: the line was tampered with.
+    """
+    return ChatReply(**{**data, "tool_calls": tuple(ToolCall.model_validate(c) for c in data.get("tool_calls", ()))})
+
+
+class CallLog:
+    """An append-only file of calls. A line that a kill cut short is left out when it is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stream: IO[bytes] | None = None
+        self._synced = time.monotonic()
+        self._whole = -1  # the size up to the last whole line, once read
+
+    def read(self) -> list[Call]:
+        """The calls so far.
+
+        Raises:
+            UserError: a line in the middle is broken: the file is no log of calls.
+        """
+        if not self.file.exists():
+            return []
+        data = self.file.read_bytes()
+        lines, found, size = data.split(b"\n"), [], 0
+        for number, line in enumerate(lines, 1):
+            if not line:
+                size += number < len(lines)
+                continue
+            try:
+                call = Call.model_validate_json(line)
+                load(call.reply)
+            except (ValidationError, TypeError, ValueError):
+                if number == len(lines):  # cut short by a kill
+                    break
+                raise UserError(f"{self.file}, line {number}: not a recorded call; restore the file, or remove it to make the calls anew") from None
+            if number == len(lines):  # whole, but its end was lost: it is written anew
+                break
+            size += len(line) + 1
+            found.append(call)
+        self._whole = size
+        return found
+
+    def lock(self) -> None:
+        """Keep other writers out, making the file where it is not there.
+
+        Raises:
+            UserError: another process writes to it, or it cannot be written.
+        """
+        try:
+            self._stream = self.file.open("ab")
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"'{self.file}' is being written by another run; give each run a recording of its own") from None
+        except OSError as error:
+            raise UserError(f"'{self.file}' cannot be written ({error.strerror})") from None
+
+    def add(self, call: Call) -> None:
+        """Append one call; it survives the end of this process when this returns.
+
+        Raises:
+            RunError: the disk is full, or cannot be written.
+        """
+        try:
+            if self._stream is None:
+                self._stream = self.file.open("ab")
+            if 0 <= self._whole < self._stream.seek(0, os.SEEK_END):
+                self._stream.truncate(self._whole)  # the line that was cut short
+            self._whole = -1
+            self._stream.write(call.model_dump_json().encode() + b"\n")
+            self._stream.flush()
+            if time.monotonic() - self._synced > _SYNC_S:
+                os.fsync(self._stream.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise RunError(f"'{self.file}' cannot be written ({error.strerror}); the run can be resumed") from None
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def remove(self) -> None:
+        """Close it and take it away: the run is finished."""
+        self.close()
+        self.file.unlink(missing_ok=True)
+
+
+class Cassette:
+    """Replies by what was asked. `strict`: what it does not hold fails, instead of being asked live and added."""
+
+    def __init__(self, file: Path, *, strict: bool = False) -> None:
+        if strict and not file.exists():
+            raise UserError(f"--offline-strict: there is no recording '{file}'")
+        self.log, self.strict = CallLog(file), strict
+        if not strict:
+            self.log.lock()
+        self._replies: dict[str, list[ChatReply]] = {}
+        for call in self.log.read():
+            self._replies.setdefault(call.request, []).append(load(call.reply))
+
+    def find(self, request: str, occurrence: int) -> ChatReply | None:
+        """The reply to the `occurrence`-th asking (from 0) of the same thing in one episode."""
+        replies = self._replies.get(request, [])
+        return replies[occurrence] if occurrence < len(replies) else None
+
+    def add(self, call: Call, reply: ChatReply) -> None:
+        """Record a new reply. Two episodes that ask the same at the same time both record theirs."""
+        self._replies.setdefault(call.request, []).append(reply)
+        self.log.add(call)
+
+
+@dataclass
+class Calls:
+    """The calls of one run: its journal, and the cassette if one was given. `fed`: replies that were not paid for again."""
+
+    journal: CallLog
+    cassette: Cassette | None = None
+    recorded: dict[str, dict[tuple[str, int], Call]] = field(default_factory=dict)
+    fed: int = 0
+
+    @classmethod
+    def open(cls, folder: Path, done: Iterable[str], cassette: Cassette | None) -> Calls:
+        """The journal of a run folder; calls of episodes that are finished are not needed any more."""
+        journal, finished = CallLog(folder / CALLS), set(done)
+        recorded: dict[str, dict[tuple[str, int], Call]] = {}
+        for call in journal.read():
+            if call.episode not in finished:
+                recorded.setdefault(call.episode, {})[call.role, call.index] = call
+        return cls(journal, cassette, recorded)
+
+    def forget(self, episode: str) -> int:
+        """Leave out what was recorded of an episode: its agent does not resume inside. Returns how many calls that were."""
+        return len(self.recorded.pop(episode, {}))
+
+    def edge(self, inner: Edge, episode: str, trial: int) -> EpisodeEdge:
+        """The edge of one episode."""
+        return EpisodeEdge(inner, self, episode, trial)
+
+    def close(self) -> None:
+        self.journal.close()
+        if self.cassette is not None:
+            self.cassette.log.close()
+
+
+class EpisodeEdge:
+    """Numbers and hashes the model calls of one episode, feeds what is recorded, and records what is new. Everything else passes through."""
+
+    def __init__(self, inner: Edge, calls: Calls, episode: str, trial: int) -> None:
+        self._inner, self._calls, self._episode, self._trial = inner, calls, episode, trial
+        self._indexes: dict[str, int] = {}
+        self._occurrences: dict[str, int] = {}
+
+    def perform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
+        made: list[Reply] = []
+        for effect in effects:
+            if not isinstance(effect, ChatRequest):
+                made += self._inner.perform((effect,))
+                continue
+            place = self._place(effect)
+            known = self._known(effect, *place)
+            made.append(known if known is not None else self._kept(self._inner.perform((effect,))[0], effect, *place))
+        return tuple(made)
+
+    async def aperform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
+        places = [self._place(e) if isinstance(e, ChatRequest) else None for e in effects]
+
+        async def one(effect: Effect, place: tuple[int, str, int] | None) -> Reply:
+            if not isinstance(effect, ChatRequest) or place is None:
+                return (await self._inner.aperform((effect,)))[0]
+            known = self._known(effect, *place)
+            return known if known is not None else self._kept((await self._inner.aperform((effect,)))[0], effect, *place)
+
+        return tuple(await asyncio.gather(*(one(e, p) for e, p in zip(effects, places, strict=True))))
+
+    def _place(self, request: ChatRequest) -> tuple[int, str, int]:
+        """The number of the call in its role, its hash, and how often the same was asked before."""
+        index = self._indexes.get(request.role, 0)
+        self._indexes[request.role] = index + 1
+        digest = request_hash(request, self._trial)
+        occurrence = self._occurrences.get(digest, 0)
+        self._occurrences[digest] = occurrence + 1
+        return index, digest, occurrence
+
+    def _known(self, request: ChatRequest, index: int, digest: str, occurrence: int) -> Reply | None:
+        """The reply that is on record.
+
+        Raises:
+            CallsDiffer: another request stands in its place.
+        """
+        call = self._calls.recorded.get(self._episode, {}).get((request.role, index))
+        if call is not None:
+            if call.request != digest:
+                raise CallsDiffer(f"the episode {self._episode} cannot be gone on with: call {index + 1} of its {request.role} asks something else than "
+                                  "before the interruption (the agent is not a function of the transcript, or something it reads has changed); "
+                                  "let the agent say `resumes_inside = False`, or start a new run")  # fmt: skip
+            self._calls.fed += 1
+            return load(call.reply)
+        cassette = self._calls.cassette
+        if cassette is None:
+            return None
+        found = cassette.find(digest, occurrence)
+        if found is not None:
+            self._calls.fed += 1
+            return found
+        return Failure(f"--offline-strict: call {index + 1} of the {request.role} is not in the recording") if cassette.strict else None
+
+    def _kept(self, reply: Reply, request: ChatRequest, index: int, digest: str, occurrence: int) -> Reply:
+        """Record a new reply; a failure is not recorded, so that it is tried again."""
+        del occurrence
+        if isinstance(reply, ChatReply):
+            call = Call(episode=self._episode, role=request.role, index=index, request=digest, reply=dump(reply))
+            self._calls.journal.add(call)
+            if self._calls.cassette is not None:
+                self._calls.cassette.add(call, reply)
+        return reply
