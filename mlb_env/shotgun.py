@@ -41,6 +41,11 @@ def form(tool: str, briefing: Briefing, rng: Random, *, text: str, most: int | N
     return ToolCall.of(tool, **_fill(parameters, rng, text, most))
 
 
+def random_value(schema: dict[str, Any], rng: Random) -> Any:
+    """A random valid value of a tool's parameters, with one entry in each list."""
+    return _fill(schema, rng, "-", 1)
+
+
 def random_form(tool: str, briefing: Briefing, rng: Random) -> ToolCall:
     """A random valid closing form with one entry in each list."""
     return form(tool, briefing, rng, text="-", most=1)

@@ -22,9 +22,10 @@ NO_CLOCK = "2026-01-01T00:00:00+08:00"  # the date of a statement about a file, 
 
 def group() -> typer.Typer:
     """The commands under `mlb serve`."""
-    app = typer.Typer(no_args_is_help=True, help="Serve an episode's record to agents that speak FHIR.")
+    app = typer.Typer(no_args_is_help=True, help="Serve an episode's record as FHIR; serve a mock model.")
     app.callback()(lambda: None)
     app.command("fhir")(fhir)
+    app.command("mock")(mock)
     return app
 
 
@@ -69,6 +70,30 @@ def fhir(
                 episode.fail("stopped from the keyboard")
     if episode:
         _conclude(episode, save)
+
+
+def mock(
+    latency: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.2,
+    jitter: Annotated[float, typer.Option(help="Seconds by which it is more or less.", min=0)] = 0.0,
+    turns: Annotated[int, typer.Option(help="How often it speaks before it concludes.", min=1)] = 6,
+    faults: Annotated[str, typer.Option(help="Shares of requests: 429, 500, drop, garbage, cut, empty (429=0.05,drop=0.01).")] = "",
+    seed: Annotated[int, typer.Option(help="Fixes answers and faults.")] = 0,
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8104,
+) -> None:
+    """Serve a mock model on 127.0.0.1 until Ctrl-C: OpenAI's wire format, seeded answers that mean nothing, faults on demand."""
+    from ..serve.mock import MockServer, MockSettings, read_faults
+
+    settings = MockSettings(latency, jitter, turns, seed, read_faults(faults))
+    try:
+        with MockServer(settings, port) as server:
+            print(f"mock model at {server.url}; stop with Ctrl-C", flush=True)
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                count = server.counters
+                print(f"\n{count.requests} requests, at most {count.most} at once, {count.faults} answered with a fault")
+    except OSError as error:
+        raise UserError(f"port {port} cannot be used ({error.strerror}); name another with --port, or 0 for a free one") from None
 
 
 def _episode(scenario: str, dataset: str | None, scenarios: list[Path], lang: str | None, seed: int) -> Episode:

@@ -16,7 +16,7 @@ WORDS: tuple[Word, ...] = ("met", "unmet", "not_applicable")
 LONGEST = 20_000  # characters of a reply that are read
 _THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"\A```(?:json|JSON)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
-_STATES = re.compile(r"\b(?:un)?met\b|not[_ ]applicable|satisf|fulfil|verdict|criteri|满足|达到|符合|不适用|判定|结论|标准|未", re.IGNORECASE)
+_STATES = re.compile(r"[<>]|\b(?:un)?met\b|not[_ ]applicable|satisf|fulfil|verdict|criteri|满足|达到|符合|不适用|判定|结论|标准|未", re.IGNORECASE)
 _KEYS = {"verdict", "confidence", "evidence", "reason"}
 
 
