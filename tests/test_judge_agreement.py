@@ -105,6 +105,22 @@ def test_the_physicians_labels_of_kqa() -> None:
     assert people is not None and 0.65 < people < 0.8
 
 
+@pytest.mark.checkout
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_our_own_set_is_balanced_and_has_every_kind_in_hard_forms(lang: str) -> None:
+    found = read_labels(Path(__file__).resolve().parents[1] / "benchmarks" / "judging" / f"{lang}.jsonl")
+    criteria = [c for d in found for c in d.criteria]
+    assert len(found) >= 20 and len(criteria) >= 150 and 0.4 < sum(c.label == "met" for c in criteria) / len(criteria) < 0.6
+    assert {d.part for d in found} == {"tune", "held"} and {d.lang for d in found} == {lang}
+    for kind in {c.id for c in criteria}:
+        own = [c for c in criteria if c.id == kind]
+        assert sum(c.label == "met" and c.form == "paraphrase" for c in own) >= 3, kind
+        assert sum(c.label == "unmet" and c.form not in ("plain", "paraphrase") for c in own) >= 3, kind
+    for dialogue in found:
+        turns = {t.turn for t in dialogue.turns if t.speaker == "agent"}
+        assert all(set(c.evidence) <= turns for c in dialogue.criteria)
+
+
 def line(**change: Any) -> str:
     made: dict[str, Any] = {
         "id": "d1", "lang": "en", "turns": [{"turn": 0, "speaker": "patient", "text": "Hello"}, {"turn": 1, "speaker": "agent", "text": "Stop it: it bleeds."}],
