@@ -28,6 +28,7 @@ from .record.filing import REFERRAL, file_results, sign
 from .record.rights import may_not_write
 from .record.session import Session
 from .record.store import Resource, Store
+from .record.validate import problems
 from .record.world import SELF, fhir_id, instant
 from .spec import forms
 from .spec.base import Lang
@@ -81,6 +82,7 @@ class Toolbox(Desk):
         self._pending: list[Pending] = []
         self._state: tuple[int, tuple[Vitals, ...]] = (0, ())  # since when, and its readings
         self._labels: dict[str, str] = {}  # case id -> label shown
+        self._raised: tuple[str, ...] = ()  # the alerts of the raw write under way
 
     def enter(self, state: CourseState, minute: int) -> None:
         """The patient's course moved to another state: vital signs follow it."""
@@ -197,11 +199,13 @@ class Toolbox(Desk):
         kind = path.partition("?")[0].partition("/")[0]
         if kind not in PUBLIC and (refused := self._guard()):
             return refuse(403, refused.text, "forbidden", "identity")
-        allowed = resource is None or not may_not_write(self._session.role, resource)
-        if resource is not None and allowed and (method == "POST" or kind != "Appointment") and (stopped := self._before(kind, resource)):
+        self._raised = ()
+        sound = resource is not None and not may_not_write(self._session.role, resource) and not problems({**resource, "id": "new"})
+        if resource is not None and sound and (method == "POST" or kind != "Appointment") and (stopped := self._before(kind, resource)):
             return stopped
-        done = super()._interact(method, path, resource)
+        done = super()._interact(method, path, resource)  # refuses what is not sound, and says why
         assert isinstance(done, Done)  # a case has its own store
+        done.alerts = self._raised
         if done.ok and method == "GET":
             self._disclose(done.refs)
         elif done.ok and method == "POST":
@@ -226,6 +230,7 @@ class Toolbox(Desk):
         if kind == "MedicationRequest":
             texts = [t for path in ("medicationCodeableConcept.text", "medicationCodeableConcept.coding.display") for t in at(resource, path)]
             found = self._alerts(Draft(" ".join(str(t) for t in texts), *_doses(resource)))
+            self._raised = tuple(a.code for a in found)
             return self._stop(found, next((str(n) for n in at(resource, "note.text")), ""))
         if kind == "Appointment":
             slots = [str(s) for s in at(resource, "slot.reference")]
@@ -247,7 +252,7 @@ class Toolbox(Desk):
             slot = self._store.read(made)["slot"][0]["reference"]
             self._store.update(slot, {"status": "busy"}, turn=self._turn, minute=self._minute, by="system")
         elif kind == "MedicationRequest":
-            done.text += "\n" + made + self._signature(made, bool(self._store.read(made).get("note")))
+            done.text += "\n" + made + self._signature(made, bool(self._raised))
 
     def _test_code_of(self, resource: Resource) -> str | None:
         """The test that a ServiceRequest asks for: by our own code, by LOINC where the case knows it, or by name."""

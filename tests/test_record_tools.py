@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mlb_env.catalog.play import Play
 from mlb_env.episode import Episode
@@ -66,6 +68,39 @@ def test_raw_reading_needs_the_identity_check_too_and_public_things_do_not(inter
     assert json.loads(do(episode, "fhir_search", resource_type="Slot", query="status=free&_count=1"))["resourceType"] == "Bundle"
     refused = [e.refused for e in ended(episode).tools]
     assert refused == ["identity", ""]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10) | st.floats(allow_nan=False, allow_infinity=False, width=16) | st.text(max_size=8)
+    | st.sampled_from(["Patient/self", "draft", "proposal", "warfarin", "mg", "Slot/x", "cancelled", "2026-01-01"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["coding", "code", "text", "reference", "display", "value", "unit", "timing", "repeat", "doseQuantity", "doseAndRate", "x"]), inner,
+        max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+FIELDS = ["status", "intent", "subject", "code", "medicationCodeableConcept", "dosageInstruction", "note", "slot", "participant", "start", "end", "bodySite",
+          "id", "reasonCode", "section", "extension"]  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    kind=st.sampled_from(["ServiceRequest", "MedicationRequest", "Appointment", "Flag", "Task", "Composition", "Nothing", ""]),
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8), tool=st.sampled_from(["fhir_create", "fhir_update"]),
+)  # fmt: skip
+def test_no_resource_that_an_agent_can_send_breaks_the_environment(interactive: list[Play], kind: str, fields: dict[str, Any], tool: str) -> None:
+    episode = started(interactive, "madiagnosis-p04")
+    base = request(kind) if kind in ("ServiceRequest", "MedicationRequest") else {"resourceType": kind}
+    answer = do(episode, tool, resource={**base, **fields})
+    assert answer and len(ended(episode).tools) == 1
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(kind=st.text(max_size=12) | st.sampled_from(["Observation", "Patient", "Slot"]), query=st.text(max_size=40))
+def test_no_search_that_an_agent_can_send_breaks_the_environment(interactive: list[Play], kind: str, query: str) -> None:
+    episode = started(interactive, "madiagnosis-p04")
+    do(episode, "fhir_search", resource_type=kind, query=query)
+    do(episode, "fhir_read", reference=kind + "/" + query)
+    assert len(ended(episode).tools) == 2
 
 
 # --- orders -------------------------------------------------------------------------------------------------------------
