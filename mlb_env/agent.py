@@ -48,7 +48,11 @@ class AgentContext:
 
 @runtime_checkable
 class Agent(Protocol):
-    """The model under test with its harness; one instance plays one episode."""
+    """The model under test with its harness; one instance plays one episode.
+
+    Optional attributes: `usage` (what its model calls cost), `blocking` True (its `act` waits by itself, for a client of its own, and is
+    run in a thread, so that other episodes go on).
+    """
 
     def reset(self, briefing: Briefing) -> None:
         """A new episode begins."""

@@ -161,12 +161,15 @@ def _jobs(settings: RunSettings, catalog: Catalog) -> tuple[tuple[Job, ...], int
     jobs = tuple(
         Job(play, lang, trial) for play, langs in chosen[: settings.limit] for lang in langs for trial in range(settings.trials)
     )
+    which, of = settings.part
+    if of > len(jobs):
+        raise UserError(f"--shard {settings.shard}: there are {len(jobs)} episodes, so at most {len(jobs)} parts")
     seen: dict[str, str] = {}
     for job in jobs:
         other = seen.setdefault(job.name, job.play.dataset.name)
         if other != job.play.dataset.name:
             raise UserError(f"the scenario id '{job.play.id}' stands in {other} and in {job.play.dataset.name}; rename one")
-    return jobs, left_out
+    return jobs[which - 1 :: of], left_out
 
 
 def _langs(play: Play, settings: RunSettings) -> tuple[Lang, ...]:

@@ -281,7 +281,8 @@ class _EpisodeFailed(Exception):
 
 async def act(agent: Agent, observation: Observation, edge: Edge) -> Action:
     """The agent's next action, whichever way it gives it: at once, as an awaitable, or as a flow of effects."""
-    given: Any = agent.act(observation)
+    blocks = getattr(agent, "blocking", False)  # an agent that waits by itself (its own HTTP client, say) does so in a thread
+    given: Any = await asyncio.to_thread(agent.act, observation) if blocks else agent.act(observation)
     if inspect.isgenerator(given):
         given = await adrive(cast("Flow[Any]", given), edge)
     elif inspect.isawaitable(given):

@@ -92,6 +92,7 @@ class RunSettings(Model):
     model: ModelConfig | None = None
     patient_model: ModelConfig | None = None  # with `patient` llm:<model>
     record_tools: Literal["task", "fhir", "both"] = "task"
+    shard: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,5}/[1-9][0-9]{0,5}$")  # "2/8": the second of eight parts of the episodes
     record: str | None = None  # a FHIR server in place of the store, for tasks in the record
 
     @classmethod
@@ -118,7 +119,15 @@ class RunSettings(Model):
             raise UserError(f"{'.'.join(option(str(p)) for p in loc[:1])}: {problem}") from None
         if made.record is not None and not made.record.startswith(("http://", "https://")):
             raise UserError(f"--record {made.record}: give the base address of a FHIR R4 server, http://... or https://...")
+        if made.shard is not None and made.part[0] > made.part[1]:
+            raise UserError(f"--shard {made.shard}: there are {made.part[1]} parts, so the first number is at most that")
         return made._with_patient()._with_judge()
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(which, of how many), from 1; (1, 1) without shards."""
+        which, _, of = (self.shard or "1/1").partition("/")
+        return int(which), int(of)
 
     def _with_judge(self) -> Self:
         """Settings whose judge is one there is, with the models of its parts."""

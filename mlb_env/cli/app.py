@@ -16,7 +16,7 @@ def build() -> typer.Typer:
     from .play import play
     from .record import group as record
     from .replay import replay
-    from .results import compare, grade, report
+    from .results import compare, grade, merge, report
     from .run import run
     from .serve import group as serve
 
@@ -28,7 +28,7 @@ def build() -> typer.Typer:
     app.callback()(_top)
     for name, function in (
         ("run", run), ("replay", replay), ("play", play), ("list", list_), ("show", show), ("check", check),
-        ("schema", schema), ("grade", grade), ("report", report), ("compare", compare), ("import", import_),
+        ("schema", schema), ("grade", grade), ("merge", merge), ("report", report), ("compare", compare), ("import", import_),
     ):  # fmt: skip
         app.command(name)(function)
     app.add_typer(patients(), name="patients")

@@ -72,6 +72,21 @@ def grade(
         raise typer.Exit(1)
 
 
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="SHARD...", help="The finished runs of all parts (mlb run --shard 1/4, 2/4 ...).")],
+    out: Annotated[Path, typer.Option("--out", help="The folder of the whole run; must not exist.")],
+) -> None:
+    """Put the shards of a run together: the same files as of a run in one piece."""
+    from ..bench.merge import merged
+    from ..bench.store import read_header
+    from .table import console, show_run
+
+    summary = merged(shards, out)
+    show_run(console(), read_header(out), summary, out)
+    if summary.overall.ungraded:
+        raise typer.Exit(1)
+
+
 # --- report -------------------------------------------------------------------------------------------------------------
 
 

@@ -120,7 +120,7 @@ def decide(
                 if isinstance(found, Ruling):
                     ask.ruling = found
                     continue
-                ask.why = found.why
+                ask.why = f"no verdict can be read from the judge's reply: {found.why}"
                 if ask.tries < ATTEMPTS:
                     told = {"role": "user", "content": AGAIN[lang].format(why=found.why)}
                     ask.messages = (*ask.messages, {"role": "assistant", "content": reply.content[:2000] or "…"}, told)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..episode import Episode
@@ -142,13 +142,12 @@ def serve(backend: Backend, capability: dict[str, Any], *, port: int = 0) -> Fhi
     """
     lock = threading.Lock()
 
-    class Handler(_Handler):
-        def answer(self, method: str, path: str, body: str) -> Answer:
-            with lock:
-                return backend.handle(method, path, body)
+    def respond(method: str, path: str, body: str) -> Answer:
+        with lock:
+            return backend.handle(method, path, body)
 
-    Handler.capability = dumps(capability)
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    handler = type("Handler", (_Handler,), {"respond": staticmethod(respond), "capability": dumps(capability)})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     url = f"http://127.0.0.1:{server.server_address[1]}{PATH}"
     backend.publish(url)
@@ -161,11 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
     """HTTP on one side, `Backend.handle` on the other."""
 
     protocol_version = "HTTP/1.1"
-    capability = ""
+    capability: ClassVar[str]
+    respond: ClassVar[Callable[[str, str, str], Answer]]
     timeout = 60  # seconds of silence of a client
-
-    def answer(self, method: str, path: str, body: str) -> Answer:
-        raise NotImplementedError
 
     def _serve(self) -> None:
         body, refusal = self._body()
@@ -191,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(200, self.capability)
         if self.command not in ("GET", "POST", "PUT", "DELETE"):
             return fault(405, f"{self.command} is not served; GET, POST, PUT and DELETE are", "not-supported")
-        return self.answer(self.command, inner + (f"?{parts.query}" if parts.query else ""), body)
+        return type(self).respond(self.command, inner + (f"?{parts.query}" if parts.query else ""), body)
 
     def _send(self, answer: Answer) -> None:
         payload = answer.body.encode()
