@@ -93,6 +93,7 @@ def merge(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures to this CSV file, too.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page: figures, and every dialogue with its verdicts.")] = None,
     as_json: Json = False,
 ) -> None:
     """One run: its table again. Several: a leaderboard."""
@@ -102,6 +103,8 @@ def report(
     found = [(folder, read_header(folder), read_summary(folder)) for folder in runs]
     if csv_file is not None:
         _write_csv(csv_file, found)
+    if html is not None:
+        _write_html(html, found)
     if as_json:
         rows = [{"run": str(f), "header": h.model_dump(mode="json"), "summary": s.model_dump(mode="json")} for f, h, s in found]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -110,6 +113,16 @@ def report(
         show_run(console(), header, summary, folder)
     else:
         _leaderboards(console(), found)
+
+
+def _write_html(file: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
+    from .html import page
+
+    try:
+        with file.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(page(found))
+    except OSError as error:
+        raise refusal(f"'{file}'", error) from None
 
 
 def _leaderboards(out: Console, found: list[tuple[Path, RunHeader, Summary]]) -> None:
