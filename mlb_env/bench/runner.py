@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -165,13 +166,14 @@ async def _play_all(
             _start_over(calls, [job.name for job in plan.jobs])
         if done and progress is not None:
             progress(len(done), len(plan.jobs), store.ungraded)
+        pool = ThreadPoolExecutor(concurrency)  # for agents that block; its threads begin when they are needed
         waiting = iter([job for job in plan.jobs if job.name not in done])
 
         async def work() -> None:
             assert calls is not None
             for job in waiting:
                 own = calls.edge(edge, job.name, job.trial)
-                await _keep(await play(plan, job, own), plan, job, store, own)
+                await _keep(await play(plan, job, own, pool), plan, job, store, own)
                 if progress is not None:
                     progress(len(store.done), len(plan.jobs), store.ungraded)
                 await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
@@ -183,6 +185,7 @@ async def _play_all(
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            pool.shutdown(wait=False, cancel_futures=True)
         summary = store.finish([job.name for job in plan.jobs])
         calls.journal.remove()
     finally:
@@ -213,7 +216,7 @@ async def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore, e
 # --- an episode ---------------------------------------------------------------------------------------------------------
 
 
-async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
+async def play(plan: Plan, job: Job, edge: Edge, pool: Executor | None = None) -> Trajectory:
     """One episode to its end. Whatever fails in it ends it as failed, with the reason; the run goes on."""
     settings = plan.settings
     episode = _episode(plan, job, edge)
@@ -223,7 +226,7 @@ async def play(plan: Plan, job: Job, edge: Edge) -> Trajectory:
         agent = plan.agent(job, edge)
         agent.reset(episode.briefing)
         while not episode.over:
-            action = await act(agent, observation, edge)
+            action = await act(agent, observation, edge, pool)
             observation = await _step(episode, action)
             if settings.max_tokens is not None and not episode.over and _tokens(agent) >= settings.max_tokens:
                 episode.stop("max_tokens")
@@ -279,10 +282,10 @@ class _EpisodeFailed(Exception):
         super().__init__(reason)
 
 
-async def act(agent: Agent, observation: Observation, edge: Edge) -> Action:
+async def act(agent: Agent, observation: Observation, edge: Edge, pool: Executor | None = None) -> Action:
     """The agent's next action, whichever way it gives it: at once, as an awaitable, or as a flow of effects."""
     blocks = getattr(agent, "blocking", False)  # an agent that waits by itself (its own HTTP client, say) does so in a thread
-    given: Any = await asyncio.to_thread(agent.act, observation) if blocks else agent.act(observation)
+    given: Any = await asyncio.get_running_loop().run_in_executor(pool, agent.act, observation) if blocks else agent.act(observation)
     if inspect.isgenerator(given):
         given = await adrive(cast("Flow[Any]", given), edge)
     elif inspect.isawaitable(given):
