@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
 from pydantic import ValidationError
 
 from ..effects import ChatReply, ChatRequest, Edge, Effect, Failure, Reply
@@ -49,7 +50,11 @@ def request_hash(request: ChatRequest, trial: int) -> str:
     settings = request.settings
     asked = [request.role, trial, settings.model, list(request.messages), list(request.tools), settings.temperature, settings.max_tokens,
              settings.extra_body, request.seed]  # fmt: skip
-    return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    try:
+        text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    except TypeError:  # half surrogate pairs, integers beyond 64 bits
+        text = json.dumps(asked, sort_keys=True, default=str).encode()
+    return hashlib.sha256(text).hexdigest()[:24]
 
 
 def dump(reply: ChatReply) -> dict[str, Any]:
@@ -230,14 +235,15 @@ class EpisodeEdge:
 
     async def aperform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
         places = [self._place(e) if isinstance(e, ChatRequest) else None for e in effects]
+        if len(effects) == 1:  # the usual case, without a task of its own
+            return (await self._one(effects[0], places[0]),)
+        return tuple(await asyncio.gather(*(self._one(e, p) for e, p in zip(effects, places, strict=True))))
 
-        async def one(effect: Effect, place: tuple[int, str, int] | None) -> Reply:
-            if not isinstance(effect, ChatRequest) or place is None:
-                return (await self._inner.aperform((effect,)))[0]
-            known = self._known(effect, *place)
-            return known if known is not None else self._kept((await self._inner.aperform((effect,)))[0], effect, *place)
-
-        return tuple(await asyncio.gather(*(one(e, p) for e, p in zip(effects, places, strict=True))))
+    async def _one(self, effect: Effect, place: tuple[int, str, int] | None) -> Reply:
+        if not isinstance(effect, ChatRequest) or place is None:
+            return (await self._inner.aperform((effect,)))[0]
+        known = self._known(effect, *place)
+        return known if known is not None else self._kept((await self._inner.aperform((effect,)))[0], effect, *place)
 
     def _place(self, request: ChatRequest) -> tuple[int, str, int]:
         """The number of the call in its role, its hash, and how often the same was asked before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import threading
@@ -108,6 +109,7 @@ def run(
 
         def begin(plan: Plan, folder: Path) -> None:
             seen.append(folder)
+            gc.freeze()  # the content stays: without this the collector walks through all of it again and again
             _announce(plan, folder, resumed=resume is not None)
             before(plan, folder)
 

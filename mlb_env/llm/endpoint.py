@@ -90,6 +90,8 @@ class ModelEdge:
         As `perform`; besides, an endpoint that never falls silent and never finishes is given up after the time that
         all attempts could take.
         """
+        if len(effects) == 1:  # the usual case, without a task of its own
+            return (await self._aeffect(effects[0]),)
         return tuple(await asyncio.gather(*(self._aeffect(e) for e in effects)))
 
     async def _aeffect(self, effect: Effect) -> Reply:
@@ -155,10 +157,10 @@ class ModelEdge:
         with self._lock:
             clients = self._async_clients.setdefault(asyncio.get_running_loop(), {})
             if endpoint not in clients:
-                from openai import AsyncOpenAI
+                from openai import AsyncOpenAI, DefaultAioHttpClient
 
-                try:
-                    clients[endpoint] = AsyncOpenAI(api_key=endpoint.key, base_url=endpoint.url)
+                try:  # aiohttp: with hundreds of calls in flight the default transport spends most of a core on its pool
+                    clients[endpoint] = AsyncOpenAI(api_key=endpoint.key, base_url=endpoint.url, http_client=DefaultAioHttpClient())
                 except Exception as error:
                     raise _no_client(endpoint, error) from error
             return clients[endpoint]
@@ -239,8 +241,11 @@ def _failure(error: Exception, speaker: wire.Speaker) -> Failure:
     """The failure behind an exception of the openai package, which lets a few of its parts' own exceptions through."""
     import openai
 
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
+    lost = _lost_connection(error)
+    if lost is None and isinstance(error, openai.APITimeoutError | TimeoutError):
         return wire.too_slow(speaker)
+    if lost is not None:
+        return wire.unreachable(lost, speaker)
     if isinstance(error, openai.APIConnectionError):
         return wire.unreachable(error.__cause__, speaker)
     if isinstance(error, openai.APIStatusError):
@@ -250,3 +255,15 @@ def _failure(error: Exception, speaker: wire.Speaker) -> Failure:
     if isinstance(error, TypeError | ValueError):  # of the request: content or extra_body that is no JSON
         return Failure(f"the request to {speaker} cannot be written as JSON: {speaker.quote(error)}")
     return Failure(f"{speaker} failed: {type(error).__name__}: {speaker.quote(error)}")
+
+
+def _lost_connection(error: BaseException) -> BaseException | None:
+    """What broke the connection, somewhere among the causes: the transport over aiohttp calls a refused or dropped connection a time-out."""
+    import aiohttp
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError):
+            return cause
+        cause = cause.__cause__
+    return None

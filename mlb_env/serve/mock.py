@@ -150,6 +150,7 @@ class MockServer:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request; returns whether the connection goes on."""
         head = await reader.readuntil(b"\r\n\r\n")
+        came = self._loop.time()
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
         length = int(headers.get("content-length", "0"))
@@ -164,7 +165,8 @@ class MockServer:
         try:
             status, payload, more = self._answered(lines[0], data, number)
             rng = Random(f"{self.settings.seed}/{number}/wait")
-            await asyncio.sleep(max(0.0, self.settings.latency_s + rng.uniform(-1, 1) * self.settings.jitter_s))
+            wait = self.settings.latency_s + rng.uniform(-1, 1) * self.settings.jitter_s
+            await asyncio.sleep(max(0.0, came + wait - self._loop.time()))  # its own work is part of the latency
         finally:
             counters.now -= 1
         if status == 0:
