@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from mlb_env import codes
@@ -262,14 +263,19 @@ class Interviewer:
         if shape is None:
             return "请遵守法律法规与医学伦理，建议咨询专业人员。" if self._lang == "zh" else "Please follow the law and medical ethics and ask a professional."
         text = source_text(observation)
-        found = [w for t, cues in lexicon().topics.items() if codes.topics()[t].group == "symptom" for w in cues.model_dump()[self._lang]
-                 if w in text]  # fmt: skip
+        found = [w for w in symptom_words(self._lang) if w in text]
         longest = [w for w in dict.fromkeys(found) if not any(w != o and w in o for o in found)]
         if isinstance(shape, list):
             keys = list(shape[0])
             return json.dumps([{keys[0]: w, keys[1]: "", keys[2]: [], keys[3]: []} for w in longest], ensure_ascii=False)
         return json.dumps({k: (longest if not v and k in ("症状", "symptoms", "症状和体征", "symptom_or_sign") else []) for k, v in shape.items()},
                           ensure_ascii=False)  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def symptom_words(lang: Lang) -> tuple[str, ...]:
+    """The lexicon's words for symptoms."""
+    return tuple(w for t, cues in lexicon().topics.items() if codes.topics()[t].group == "symptom" for w in getattr(cues, lang))
 
 
 def weigh(value: str, ref: str, flag: str) -> str:

@@ -21,7 +21,8 @@ class ModelSettings:
     """How one role (agent, patient, judge) talks to its model endpoint.
 
     `base_url` None: the openai package's default. `key_variable`: the environment variable that holds the key.
-    `timeout_s` bounds one attempt; `retries` counts further attempts after a retryable failure.
+    `timeout_s` bounds one attempt; `retries` counts further attempts after a retryable failure. `usd_prompt`, `usd_completion`: US dollars for a
+    million tokens.
     """
 
     model: str
@@ -32,6 +33,8 @@ class ModelSettings:
     timeout_s: float = 120.0
     retries: int = 3
     extra_body: dict[str, Any] = field(default_factory=dict)
+    usd_prompt: float | None = None
+    usd_completion: float | None = None
 
 
 @dataclass(frozen=True)

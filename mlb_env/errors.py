@@ -31,6 +31,10 @@ class RunError(MlbError):
     """A run that cannot go on (disk full, folder in use). What was finished is kept and can be resumed."""
 
 
+class RunStops(RunError):
+    """Raised inside an episode by what has to stop the whole run; the episode is not kept, and is gone on with when the run is resumed."""
+
+
 class AgentFailed(MlbError):
     """The agent's model failed, or answered nothing that can be used; the episode stays ungraded, with this reason."""
 

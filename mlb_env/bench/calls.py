@@ -9,39 +9,49 @@ A cassette is the same file kept apart and looked up by what was asked, whicheve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import orjson
 from pydantic import ValidationError
 
 from ..effects import ChatReply, ChatRequest, Edge, Effect, Failure, Reply
-from ..errors import RunError, UserError
+from ..errors import RunError, RunStops, UserError
 from ..spec.action import ToolCall
 from ..spec.base import Model
+from ..spec.trajectory import Usage
+from .budget import Budget, BudgetSpent
 
-CALLS = "calls.jsonl"
+CALLS, PART = "calls.jsonl", "calls-{}.jsonl"
 _SYNC_S = 3.0
 
 
 class Call(Model):
-    """One recorded call. `index`: the number of the call within its role and episode; `request`: hash of what was asked."""
+    """One recorded call. `index`: the number of the call within its role and episode; `request`: hash of what was asked; `usd`: what it cost,
+    where the price is known."""
 
     episode: str
     role: str
     index: int
     request: str
     reply: dict[str, Any]
+    usd: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        return (self.reply.get("prompt_tokens") or 0) + (self.reply.get("completion_tokens") or 0)
 
 
-class CallsDiffer(RunError):
+class CallsDiffer(RunStops):
     """A resumed episode asks something else than it asked before it was interrupted."""
 
 
@@ -55,6 +65,14 @@ def request_hash(request: ChatRequest, trial: int) -> str:
     except TypeError:  # half surrogate pairs, integers beyond 64 bits
         text = json.dumps(asked, sort_keys=True, default=str).encode()
     return hashlib.sha256(text).hexdigest()[:24]
+
+
+def price(request: ChatRequest, reply: ChatReply) -> float | None:
+    """What a call cost in US dollars; None where a price or a count is not known."""
+    settings = request.settings
+    if settings.usd_prompt is None or settings.usd_completion is None or reply.prompt_tokens is None or reply.completion_tokens is None:
+        return None
+    return (reply.prompt_tokens * settings.usd_prompt + reply.completion_tokens * settings.usd_completion) / 1e6
 
 
 def dump(reply: ChatReply) -> dict[str, Any]:
@@ -151,10 +169,52 @@ class CallLog:
             self._stream.close()
             self._stream = None
 
-    def remove(self) -> None:
-        """Close it and take it away: the run is finished."""
-        self.close()
-        self.file.unlink(missing_ok=True)
+
+def gathered(folder: Path) -> CallLog:
+    """The log of a run folder, with what processes that are gone left in logs of their own (`own_log`).
+
+    Raises:
+        UserError: one of them is no log of calls.
+        RunError: the disk cannot be written.
+    """
+    log, parts = CallLog(folder / CALLS), sorted(folder.glob(PART.format("*")))
+    if parts:
+        calls = log.read() + [call for part in parts for call in CallLog(part).read()]
+        written = folder / (CALLS + ".tmp")
+        try:
+            with written.open("wb") as stream:
+                stream.writelines(call.model_dump_json().encode() + b"\n" for call in calls)
+                stream.flush()
+                os.fsync(stream.fileno())
+            written.replace(log.file)
+            for part in parts:
+                part.unlink()
+        except OSError as error:
+            raise RunError(f"'{log.file}' cannot be written ({error.strerror}); the run can be resumed") from None
+    return log
+
+
+def discard(folder: Path) -> None:
+    """Take the logs of a finished run away."""
+    for file in (folder / CALLS, *folder.glob(PART.format("*"))):
+        file.unlink(missing_ok=True)
+
+
+def own_log(folder: Path) -> Path:
+    """A new log for one process: what it was answered is on the disk before anybody else knows of it.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    try:
+        for number in itertools.count(1):
+            with contextlib.suppress(FileExistsError):
+                file = folder / PART.format(number)
+                file.open("xb").close()
+                break
+        return file
+    except OSError as error:
+        raise RunError(f"'{folder}' cannot be written ({error.strerror}); the run can be resumed") from None
 
 
 class Cassette:
@@ -181,24 +241,52 @@ class Cassette:
         self.log.add(call)
 
 
+class Keeps(Protocol):
+    """Where new calls go."""
+
+    def add(self, call: Call) -> None: ...
+
+
 @dataclass
 class Calls:
-    """The calls of one run: its journal, and the cassette if one was given. `fed`: replies that were not paid for again."""
+    """The calls of one run: where new ones are kept, and the cassette if one was given. `fed`: replies that were not paid for again. `halted`:
+    why no further call is begun; empty while calls are."""
 
-    journal: CallLog
+    keeps: Keeps
     cassette: Cassette | None = None
+    budget: Budget = field(default_factory=Budget)
     recorded: dict[str, dict[tuple[str, int], Call]] = field(default_factory=dict)
     fed: int = 0
+    halted: str = ""
 
     @classmethod
-    def open(cls, folder: Path, done: Iterable[str], cassette: Cassette | None) -> Calls:
-        """The journal of a run folder; calls of episodes that are finished are not needed any more."""
-        journal, finished = CallLog(folder / CALLS), set(done)
-        recorded: dict[str, dict[tuple[str, int], Call]] = {}
+    def open(cls, journal: CallLog, done: Iterable[str], cassette: Cassette | None = None, budget: Budget | None = None) -> Calls:
+        """The calls of a run folder; those of episodes that are finished are not needed any more, but were paid for."""
+        finished, calls = set(done), cls(journal, cassette, budget or Budget())
         for call in journal.read():
+            calls.budget.add(call.tokens, call.usd)
             if call.episode not in finished:
-                recorded.setdefault(call.episode, {})[call.role, call.index] = call
-        return cls(journal, cassette, recorded)
+                calls.remember(call)
+        calls.halted = calls.budget.gone()
+        return calls
+
+    def remember(self, call: Call) -> None:
+        """Feed this reply when its episode is played again."""
+        self.recorded.setdefault(call.episode, {})[call.role, call.index] = call
+
+    def add(self, call: Call) -> None:
+        """Keep a new call. Where it spends the budget, no further one is begun.
+
+        Raises:
+            RunError: the disk is full, or cannot be written.
+        """
+        self.keeps.add(call)
+        self.count(call)
+
+    def count(self, call: Call) -> None:
+        """A call that is kept elsewhere."""
+        self.budget.add(call.tokens, call.usd)
+        self.halted = self.halted or self.budget.gone()
 
     def forget(self, episode: str) -> int:
         """Leave out what was recorded of an episode: its agent does not resume inside. Returns how many calls that were."""
@@ -208,19 +296,23 @@ class Calls:
         """The edge of one episode."""
         return EpisodeEdge(inner, self, episode, trial)
 
-    def close(self) -> None:
-        self.journal.close()
-        if self.cassette is not None:
-            self.cassette.log.close()
-
 
 class EpisodeEdge:
-    """Numbers and hashes the model calls of one episode, feeds what is recorded, and records what is new. Everything else passes through."""
+    """Numbers and hashes the model calls of one episode, feeds what is recorded, and records what is new. Everything else passes through.
+
+    `stopped`: what has to stop the run came up in this episode, whatever the agent made of it.
+    """
 
     def __init__(self, inner: Edge, calls: Calls, episode: str, trial: int) -> None:
         self._inner, self._calls, self._episode, self._trial = inner, calls, episode, trial
         self._indexes: dict[str, int] = {}
         self._occurrences: dict[str, int] = {}
+        self._usd: dict[str, float | None] = {}
+        self.stopped: RunStops | None = None
+
+    def priced(self, role: str, usage: Usage) -> Usage:
+        """A role's usage with what it cost, where the price of each of its calls is known."""
+        return usage.model_copy(update={"cost": round(usd, 9)}) if (usd := self._usd.get(role)) is not None else usage
 
     def perform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:
         made: list[Reply] = []
@@ -263,26 +355,44 @@ class EpisodeEdge:
         call = self._calls.recorded.get(self._episode, {}).get((request.role, index))
         if call is not None:
             if call.request != digest:
-                raise CallsDiffer(f"the episode {self._episode} cannot be gone on with: call {index + 1} of its {request.role} asks something else than "
+                raise self._stops(CallsDiffer(f"the episode {self._episode} cannot be gone on with: call {index + 1} of its {request.role} asks something else than "
                                   "before the interruption (the agent is not a function of the transcript, or something it reads has changed); "
-                                  "let the agent say `resumes_inside = False`, or start a new run")  # fmt: skip
-            self._calls.fed += 1
-            return load(call.reply)
+                                  "let the agent say `resumes_inside = False`, or start a new run"))  # fmt: skip
+            return self._fed(load(call.reply), request)
         cassette = self._calls.cassette
-        if cassette is None:
-            return None
-        found = cassette.find(digest, occurrence)
+        found = cassette.find(digest, occurrence) if cassette is not None else None
         if found is not None:
-            self._calls.fed += 1
-            return found
-        return Failure(f"--offline-strict: call {index + 1} of the {request.role} is not in the recording") if cassette.strict else None
+            return self._fed(found, request)
+        if self._calls.halted:
+            raise self._stops(BudgetSpent(self._calls.halted))
+        return None if cassette is None or not cassette.strict else Failure(f"--offline-strict: call {index + 1} of the {request.role} is not in the recording")
+
+    def _stops(self, error: RunStops) -> RunStops:
+        self.stopped = error
+        return error
+
+    def _fed(self, reply: ChatReply, request: ChatRequest) -> ChatReply:
+        self._calls.fed += 1
+        self._count(request, reply)
+        return reply
+
+    def _count(self, request: ChatRequest, reply: ChatReply) -> float | None:
+        """What the call cost, counted for its role: one call of unknown price makes the whole unknown."""
+        usd = price(request, reply)
+        so_far = self._usd.get(request.role, 0.0)
+        self._usd[request.role] = None if so_far is None or usd is None else so_far + usd
+        return usd
 
     def _kept(self, reply: Reply, request: ChatRequest, index: int, digest: str, occurrence: int) -> Reply:
         """Record a new reply; a failure is not recorded, so that it is tried again."""
         del occurrence
         if isinstance(reply, ChatReply):
-            call = Call(episode=self._episode, role=request.role, index=index, request=digest, reply=dump(reply))
-            self._calls.journal.add(call)
-            if self._calls.cassette is not None:
-                self._calls.cassette.add(call, reply)
+            usd = self._count(request, reply)
+            call = Call(episode=self._episode, role=request.role, index=index, request=digest, reply=dump(reply), usd=usd)
+            try:
+                self._calls.add(call)
+                if self._calls.cassette is not None:
+                    self._calls.cassette.add(call, reply)
+            except RunError as error:  # of the disk, not of the episode
+                raise self._stops(RunStops(str(error))) from None
         return reply

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import UserError
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
-from .store import RunHeader, RunStore, read_header, read_judgements, read_trajectories
+from .store import Kept, RunHeader, RunStore, read_header, read_judgements, read_trajectories
 from .summary import Summary
 
 
@@ -34,20 +34,26 @@ def merged(shards: Sequence[Path], out: Path) -> Summary:
         by_part[which] = folder
     if missing := [f"{i}/{of}" for i in range(1, of + 1) if i not in by_part]:
         raise UserError(f"{len(missing)} of {of} shards are missing: {', '.join(missing[:10])}")
-    played = [list(zip(read_trajectories(by_part[i]), read_judgements(by_part[i]), strict=True)) for i in range(1, of + 1)]
-    # shard i holds the episodes i, i + n, i + 2n ... of the whole, in order
-    whole: list[tuple[Trajectory, Judgement]] = [pair for row in zip_longest(*played) for pair in row if pair is not None]
     settings = headers[0].settings.model_copy(update={"shard": None})
     content = {name: digest for i in range(1, of + 1) for name, digest in headers[shards.index(by_part[i])].content.items()}
-    in_order = {t.dataset: content[t.dataset] for t, _ in whole}
-    header = headers[0].model_copy(update={"settings": settings, "episodes": len(whole), "content": in_order})
+    names = [t.dataset for t, _ in _whole(by_part, of)]
+    header = headers[0].model_copy(update={"settings": settings, "episodes": len(names), "content": {n: content[n] for n in dict.fromkeys(names)}})
     store = RunStore.create(out, header)
     try:
-        for trajectory, judgement in whole:
-            store.add(trajectory, judgement)
-        return store.finish([t.episode for t, _ in whole])
+        order = []
+        for trajectory, judgement in _whole(by_part, of):
+            store.add(Kept.of(trajectory, judgement))
+            order.append(trajectory.episode)
+        return store.finish(order)
     finally:
         store.close()
+
+
+def _whole(by_part: dict[int, Path], of: int) -> Iterator[tuple[Trajectory, Judgement]]:
+    """All episodes in order, a few at a time in memory: shard i holds the episodes i, i + n, i + 2n ... of the whole."""
+    played = [zip(read_trajectories(by_part[i]), read_judgements(by_part[i]), strict=True) for i in range(1, of + 1)]
+    for row in zip_longest(*played):
+        yield from (pair for pair in row if pair is not None)
 
 
 def _ground(header: RunHeader) -> RunHeader:

@@ -20,6 +20,7 @@ from ..catalog.load import Catalog, content_root, open_catalog
 from ..catalog.play import Play
 from ..effects import AskHuman, Edge, Effect, ModelSettings, Reply
 from ..errors import MlbError, UserError
+from ..llm.pace import Paces
 from ..patient.worded import Casting, cast_patient
 from ..spec.base import Lang
 from ..spec.trajectory import Trajectory
@@ -282,21 +283,34 @@ def versions() -> dict[str, str]:
             "pydantic": version("pydantic")}  # fmt: skip
 
 
+def other_ground(then: RunHeader, now: RunHeader) -> str:
+    """What is not as it was where the run was begun, in words; empty where all is: episodes played on other ground must not come together in
+    one score."""
+    if then.versions["mlb-env"] != now.versions["mlb-env"]:
+        return f"mlb-env is at version {now.versions['mlb-env']} now, the run was begun with {then.versions['mlb-env']}"
+    if then.content != now.content:
+        changed = sorted(n for n in {*then.content, *now.content} if then.content.get(n) != now.content.get(n))
+        return f"the content of {', '.join(changed)} has changed since the run was begun"
+    if then.agent.sha256 != now.agent.sha256:
+        return f"the agent's file {now.agent.file or now.agent.name} has changed since the run was begun"
+    return ""
+
+
 # --- the edge -----------------------------------------------------------------------------------------------------------
 
 
 class LateEdge:
     """The edge of a run: the model edge, imported when the first effect asks for it. An offline run never does."""
 
-    def __init__(self, ask: Ask | None = None) -> None:
-        self._ask = ask
+    def __init__(self, ask: Ask | None = None, paces: Paces | None = None) -> None:
+        self._ask, self._paces = ask, paces
         self._edge: Edge | None = None
 
     def _made(self) -> Edge:
         if self._edge is None:
             from ..llm.endpoint import ModelEdge
 
-            self._edge = ModelEdge(ask=self._ask)
+            self._edge = ModelEdge(ask=self._ask, paces=self._paces)
         return self._edge
 
     def perform(self, effects: tuple[Effect, ...]) -> tuple[Reply, ...]:

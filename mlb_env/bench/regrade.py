@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..llm.endpoint import ModelEdge
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
-from .runner import judged
+from .episodes import judged
 from .settings import RunSettings
 from .store import RunHeader, copy_run, has_judgements, read_header, read_played, read_verdicts, rewrite_judgements
 from .summary import Row, Summary, summarise

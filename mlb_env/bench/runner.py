@@ -1,38 +1,100 @@
-"""Plays the episodes of a run: many at once in one event loop, each with an agent of its own, each kept when it ends.
+"""A run: its episodes are handed out to whoever plays them (`crew.py`), many at once, and each is kept when it ends.
 
-What is written does not depend on how many are played at once or in which order they end.
+What is written does not depend on who played, how many were played at once, or in which order they ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypedDict, Unpack
 
-from ..agent import Agent, AgentFactory
+from ..agent import AgentFactory
 from ..catalog.load import Catalog
-from ..catalog.play import Play
-from ..effects import Edge, Flow, NoEdge, adrive
-from ..episode import Episode
-from ..errors import MlbError, UserError
-from ..judge.grade import grading
-from ..spec.action import Action, Observation
-from ..spec.rubric import Judgement, Score
-from ..spec.trajectory import Trajectory, Usage
-from .calls import Calls, CallsDiffer, Cassette
-from .plan import Ask, Job, LateEdge, Plan, describe, make_plan
-from .settings import RunSettings, option
-from .store import RunHeader, RunStore, next_folder, read_header, read_judgements, read_trajectories
+from ..errors import UserError
+from ..llm.pace import Paces
+from ..spec.rubric import Judgement
+from ..spec.trajectory import Trajectory
+from .budget import Budget, BudgetSpent
+from .calls import Call, CallLog, Calls, Cassette, discard, gathered
+from .crew import Here, Process, Worker, WorkerLost
+from .episodes import lost
+from .plan import Ask, Job, LateEdge, Plan, make_plan, other_ground
+from .settings import RunSettings, check_prices, option
+from .station import Order
+from .store import Kept, RunHeader, RunStore, next_folder, read_header, read_judgements, read_trajectories
 from .summary import Summary
 
 log = logging.getLogger("mlb_env.run")
 CONCURRENCY = 8
+LOSSES = 2  # an episode whose worker died so often is played alone
 Progress = Callable[[int, int, int], None]  # episodes done, in all, ungraded so far
+
+
+class Hows(TypedDict, total=False):
+    """The fields of `How`."""
+
+    concurrency: int
+    workers: int
+    executor: Literal["local", "ray"]
+    address: str | None
+    paces: Paces
+    budget: Budget | None
+    cassette: Cassette | None
+    before: Callable[[Plan, Path], None] | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class How:
+    """How a run is carried out; none of it changes what is written.
+
+    `concurrency`: episodes at once, at least 1. `workers`: processes that play them. `executor`: processes of this machine, or of a Ray
+    cluster at `address` (None: the one that Ray finds, else one of its own on this machine). `paces`: rate limits of the endpoints. `budget`:
+    where the run stops. `cassette`: recorded model calls, looked up by what is asked. `before`: told the plan and the folder before the
+    first episode. `progress`: told after each episode how many are done, in all, ungraded so far.
+    """
+
+    concurrency: int = CONCURRENCY
+    workers: int = 1
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    paces: Paces = field(default_factory=Paces)
+    budget: Budget | None = None
+    cassette: Cassette | None = None
+    before: Callable[[Plan, Path], None] | None = None
+    progress: Progress | None = None
+
+    def checked(self, factory: AgentFactory | None) -> How:
+        """Itself.
+
+        Raises:
+            UserError: it cannot be done so.
+        """
+        if self.concurrency < 1:
+            raise UserError(f"--concurrency: must be at least 1, not {self.concurrency}")
+        if self.workers < 1:
+            raise UserError(f"--workers: must be at least 1, not {self.workers}")
+        if self.executor == "local" and self.address is not None:
+            raise UserError("--address is of a Ray cluster; add --executor ray")
+        if self.workers > 1 or self.executor == "ray":
+            if factory is not None:
+                raise UserError("workers load the agent by its name; give a file.py or module:attribute in place of a factory, or one worker")
+            if self.cassette is not None:
+                raise UserError("--calls: a recording is written by one process; leave out --workers and --executor")
+        return self
+
+    def affordable(self, plan: Plan) -> None:
+        """
+        Raises:
+            UserError: a budget in dollars, but a model whose price is not known.
+        """
+        if self.budget is not None and self.budget.usd is not None:
+            check_prices(plan.settings)
 
 
 @dataclass(frozen=True)
@@ -61,38 +123,34 @@ class RunResult:
 
 
 async def arun(
-    settings: RunSettings, *, out: Path | None = None, concurrency: int = CONCURRENCY, factory: AgentFactory | None = None,
-    catalog: Catalog | None = None, ask: Ask | None = None, before: Callable[[Plan, Path], None] | None = None,
-    progress: Progress | None = None, cassette: Cassette | None = None,
+    settings: RunSettings, *, out: Path | None = None, factory: AgentFactory | None = None, catalog: Catalog | None = None,
+    ask: Ask | None = None, **hows: Unpack[Hows],
 ) -> RunResult:  # fmt: skip
     """Play a run from the start, into a new folder.
 
     Args:
         out: the run folder, which must not exist; None: the next `runs/<agent>-NNN`.
-        concurrency: episodes at once, at least 1.
         factory: makes the agents, in place of loading `settings.agent`.
         catalog: the content, in place of loading it.
         ask: answers questions to the person at the keyboard (agent `human`).
-        before: told the plan and the folder before the first episode.
-        progress: told after each episode: how many are done, in all, ungraded so far.
-        cassette: recorded model calls, looked up by what is asked.
+        hows: the fields of `How`.
 
     Raises:
         UserError: what is asked for cannot be done; nothing was written then.
-        RunError: the disk failed; the folder can be resumed.
+        RunError: the disk failed, or a budget is spent; the folder can be resumed.
     """
-    _check_concurrency(concurrency)
-    edge = LateEdge(ask)
+    how = How(**hows).checked(factory)
+    edge = LateEdge(ask, how.paces)
     plan = make_plan(settings, factory=factory, catalog=catalog, edge=edge)
+    how.affordable(plan)
     folder = out or next_folder(settings.agent)
     store = RunStore.create(folder, plan.header)
-    return await _play_all(plan, store, edge, concurrency, before, progress, cassette)
+    return await _play_all(plan, store, edge, how)
 
 
 async def aresume(
-    folder: Path, given: dict[str, Any] | None = None, *, retry_ungraded: bool = False, concurrency: int = CONCURRENCY,
-    factory: AgentFactory | None = None, catalog: Catalog | None = None, ask: Ask | None = None,
-    before: Callable[[Plan, Path], None] | None = None, progress: Progress | None = None, cassette: Cassette | None = None,
+    folder: Path, given: dict[str, Any] | None = None, *, retry_ungraded: bool = False, factory: AgentFactory | None = None,
+    catalog: Catalog | None = None, ask: Ask | None = None, **hows: Unpack[Hows],
 ) -> RunResult:  # fmt: skip
     """Finish a run that was interrupted: only what is missing is played, and model calls that were answered are not made again. It ends
     with the bytes of an unbroken run.
@@ -101,24 +159,21 @@ async def aresume(
         folder: the run folder.
         given: settings that the user named again; they must be those of the run.
         retry_ungraded: play also the episodes again that a failure left ungraded.
+        hows: the fields of `How`.
 
     Raises:
         UserError: not a run, other settings, content or agent changed since, another process is writing.
-        RunError: the disk failed.
+        RunError: the disk failed, or a budget is spent.
     """
-    _check_concurrency(concurrency)
+    how = How(**hows).checked(factory)
     header = read_header(folder)
     _same_settings(folder, header.settings, given or {})
-    edge = LateEdge(ask)
+    edge = LateEdge(ask, how.paces)
     plan = make_plan(header.settings, factory=factory, catalog=catalog, edge=edge)
     _same_ground(folder, header, plan.header)
+    how.affordable(plan)
     store = RunStore.reopen(folder, drop_ungraded=retry_ungraded)
-    return await _play_all(plan, store, edge, concurrency, before, progress, cassette)
-
-
-def _check_concurrency(concurrency: int) -> None:
-    if concurrency < 1:
-        raise UserError(f"--concurrency: must be at least 1, not {concurrency}")
+    return await _play_all(plan, store, edge, how)
 
 
 def _same_settings(folder: Path, settings: RunSettings, given: dict[str, Any]) -> None:
@@ -137,199 +192,171 @@ def _shown(value: Any) -> str:
 
 
 def _same_ground(folder: Path, then: RunHeader, now: RunHeader) -> None:
-    """Episodes played on other ground must not come together in one score."""
-    problem = ""
-    if then.versions["mlb-env"] != now.versions["mlb-env"]:
-        problem = f"mlb-env is at version {now.versions['mlb-env']} now, the run was begun with {then.versions['mlb-env']}"
-    elif then.content != now.content:
-        changed = sorted(n for n in {*then.content, *now.content} if then.content.get(n) != now.content.get(n))
-        problem = f"the content of {', '.join(changed)} has changed since the run was begun"
-    elif then.agent.sha256 != now.agent.sha256:
-        problem = f"the agent's file {now.agent.file or now.agent.name} has changed since the run was begun"
-    if problem:
+    if problem := other_ground(then, now):
         raise UserError(f"'{folder}' cannot be resumed: {problem}; start a new run")
 
 
-async def _play_all(
-    plan: Plan, store: RunStore, edge: LateEdge, concurrency: int, before: Callable[[Plan, Path], None] | None,
-    progress: Progress | None, cassette: Cassette | None = None,
-) -> RunResult:  # fmt: skip
-    if "human" in (plan.settings.agent, plan.settings.patient):
-        concurrency = 1  # there is one keyboard
-    calls: Calls | None = None
+async def _play_all(plan: Plan, store: RunStore, edge: LateEdge, how: How) -> RunResult:
+    journal: CallLog | None = None
     try:
-        if before is not None:
-            before(plan, store.folder)
-        done = store.done
-        calls = Calls.open(store.folder, done, cassette)
+        if how.before is not None:
+            how.before(plan, store.folder)
+        done, journal = store.done, gathered(store.folder)
+        calls = Calls.open(journal, done, how.cassette, how.budget)
         if not getattr(plan.factory, "resumes_inside", True):
             _start_over(calls, [job.name for job in plan.jobs])
-        if done and progress is not None:
-            progress(len(done), len(plan.jobs), store.ungraded)
-        pool = ThreadPoolExecutor(concurrency)  # for agents that block; its threads begin when they are needed
-        waiting = iter([job for job in plan.jobs if job.name not in done])
-
-        async def work() -> None:
-            assert calls is not None
-            for job in waiting:
-                own = calls.edge(edge, job.name, job.trial)
-                await _keep(await play(plan, job, own, pool), plan, job, store, own)
-                if progress is not None:
-                    progress(len(store.done), len(plan.jobs), store.ungraded)
-                await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
-
-        workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(plan.jobs)))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            pool.shutdown(wait=False, cancel_futures=True)
+        if done and how.progress is not None:
+            how.progress(len(done), len(plan.jobs), store.ungraded)
+        pile = Pile([job for job in plan.jobs if job.name not in done])
+        crew = _crew(plan, store.folder, calls, edge, how, len(pile.jobs))
+        await _play_pile(pile, crew, plan, store, calls, how.progress)
+        if calls.halted and len(store.done) < len(plan.jobs):
+            raise BudgetSpent(f"{calls.halted}; {len(store.done)} of {len(plan.jobs)} episodes are done, go on with mlb run --resume {store.folder} "
+                              "and a larger --budget, or none")  # fmt: skip
         summary = store.finish([job.name for job in plan.jobs])
-        calls.journal.remove()
+        journal.close()
+        discard(store.folder)
     finally:
-        if calls is not None:
-            calls.close()
+        if journal is not None:
+            journal.close()
+        if how.cassette is not None:
+            how.cassette.log.close()
         store.close()
         await edge.aclose()
     return RunResult(store.folder, store.header, summary)
 
 
+def _crew(plan: Plan, folder: Path, calls: Calls, edge: LateEdge, how: How, jobs: int) -> list[Worker]:
+    """Who plays."""
+    settings, size = plan.settings, how.workers
+    concurrency = how.concurrency
+    if "human" in (settings.agent, settings.patient):
+        concurrency = size = 1  # there is one keyboard
+    if size == 1 and how.executor == "local":
+        return [Here(plan, calls, edge, max(1, min(concurrency, jobs)))]
+
+    def tell(call: Call) -> None:
+        if how.executor == "ray":  # on a cluster nobody else writes it down
+            calls.add(call)
+        else:
+            calls.count(call)
+        calls.remember(call)  # for whoever plays its episode again, should this worker be lost
+
+    share = Order(settings, plan.header, how.paces.shared(size), max(1, -(-concurrency // size)))
+    if how.executor == "ray":
+        from .onray import OnRay
+
+        cluster = OnRay(how.address)
+        return [cluster.worker(share, tell) for _ in range(size)]
+    ahead = min(16, jobs // (8 * size))
+    return [Process(share, folder, tell, ahead) for _ in range(min(size, max(1, jobs)))]
+
+
+# --- handing out ---------------------------------------------------------------------------------------------------------
+
+
+class Pile:
+    """The episodes that are still to be played. One that came back lost is handed out again."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = deque(jobs)
+        self.lost: Counter[str] = Counter()
+        self._out = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self) -> Job | None:
+        """The next one, waiting while one that is out may come back; None when all are done."""
+        async with self._changed:
+            while not self.jobs and self._out:
+                await self._changed.wait()
+            if not self.jobs:
+                return None
+            self._out += 1
+            return self.jobs.popleft()
+
+    async def settle(self, lost: Job | None = None) -> None:
+        """One that was out is done, or lost."""
+        async with self._changed:
+            self._out -= 1
+            if lost is not None:
+                self.lost[lost.name] += 1
+                self.jobs.appendleft(lost)
+            if lost is not None or not self._out:
+                self._changed.notify_all()
+
+
+async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunStore, calls: Calls, progress: Progress | None) -> None:
+    """Play all of it, or until the calls are halted."""
+
+    def halted() -> bool:
+        if not calls.halted:
+            calls.halted = calls.budget.gone()
+        if calls.halted:
+            for worker in crew:
+                worker.halt(calls.halted)
+        return bool(calls.halted)
+
+    async def alone(worker: Worker, job: Job, recorded: Sequence[Call]) -> Kept:
+        try:
+            await worker.start()
+            return await worker.play(job, recorded)
+        except WorkerLost:
+            return lost(plan, job, "the process that played it died, also when it played nothing else")
+        finally:
+            await worker.close()
+
+    async def slot(worker: Worker) -> None:
+        while not halted() and (job := await pile.take()) is not None:
+            recorded = tuple(calls.recorded.get(job.name, {}).values())
+            try:
+                if pile.lost[job.name] < LOSSES:
+                    store.add(await worker.play(job, recorded))
+                else:
+                    store.add(await alone(worker.spare(), job, recorded))
+            except WorkerLost:
+                await pile.settle(job)
+                raise
+            except BudgetSpent:
+                await pile.settle()
+                return
+            calls.forget(job.name)
+            await pile.settle()
+            if progress is not None:
+                progress(len(store.done), len(plan.jobs), store.ungraded)
+            await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
+
+    async def employ(worker: Worker) -> None:
+        while True:
+            try:
+                await worker.start()
+                async with asyncio.TaskGroup() as slots:
+                    for _ in range(worker.slots):
+                        slots.create_task(slot(worker))
+                return
+            except* WorkerLost:
+                log.warning("a worker was lost; its episodes are played again")
+
+    members = [asyncio.create_task(employ(worker)) for worker in crew]
+    try:
+        await asyncio.gather(*members)
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    finally:
+        for member in members:
+            member.cancel()
+        await asyncio.gather(*members, return_exceptions=True)
+        for worker in crew:
+            await worker.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first single error in a group."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
 def _start_over(calls: Calls, episodes: Sequence[str]) -> None:
     """Episodes of an agent that does not resume inside begin anew; how many calls that costs is said."""
-    lost = {name: n for name in episodes if (n := calls.forget(name))}
-    if lost:
-        log.warning("%d episodes begin anew, as their agent does not resume inside an episode: %d calls are made again", len(lost), sum(lost.values()))
-
-
-async def _keep(trajectory: Trajectory, plan: Plan, job: Job, store: RunStore, edge: Edge) -> None:
-    """Judge an episode and keep it. One that cannot be written as JSON is kept as failed, with the reason."""
-    try:
-        store.add(trajectory, await judged(trajectory, job.play, plan.settings, edge))
-    except (ValueError, TypeError, RecursionError) as error:
-        log.info("%s: cannot be written", trajectory.episode, exc_info=error)
-        failed = _failed(plan, job, f"the episode cannot be written as JSON: {describe(error)}")
-        store.add(failed, await judged(failed, job.play, plan.settings, edge))
-
-
-# --- an episode ---------------------------------------------------------------------------------------------------------
-
-
-async def play(plan: Plan, job: Job, edge: Edge, pool: Executor | None = None) -> Trajectory:
-    """One episode to its end. Whatever fails in it ends it as failed, with the reason; the run goes on."""
-    settings = plan.settings
-    episode = _episode(plan, job, edge)
-    observation = episode.reset()
-    agent: Agent | None = None
-    try:
-        agent = plan.agent(job, edge)
-        agent.reset(episode.briefing)
-        while not episode.over:
-            action = await act(agent, observation, edge, pool)
-            observation = await _step(episode, action)
-            if settings.max_tokens is not None and not episode.over and _tokens(agent) >= settings.max_tokens:
-                episode.stop("max_tokens")
-    except CallsDiffer:
-        raise
-    except _EpisodeFailed as failed:
-        episode.fail(failed.reason)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():  # the run itself is being stopped
-            raise
-        episode.fail(f"agent raised {describe(error)}")
-    except (Exception, SystemExit) as error:  # whatever a user's agent does; its own failures (AgentFailed) are sentences
-        reason = str(error) if isinstance(error, MlbError) else f"agent raised {describe(error)}"
-        log.info("%s: %s", episode.name, reason, exc_info=error)
-        episode.fail(_text(reason))
-    try:
-        usage = getattr(agent, "usage", None)
-        if isinstance(usage, Usage) and usage.calls:
-            episode.spend("agent", usage)
-        return episode.trajectory()
-    except (Exception, SystemExit) as error:
-        log.info("%s: no trajectory", job.name, exc_info=error)
-        return _failed(plan, job, f"the episode cannot be recorded: {describe(error)}")
-
-
-def _episode(plan: Plan, job: Job, edge: Edge) -> Episode:
-    settings = plan.settings
-    return Episode(
-        job.play, lang=job.lang, seed=settings.seed, persona=settings.persona if job.play.interactive else None,
-        max_turns=settings.max_turns if job.play.steps else None, trial=job.trial, edge=edge,
-        patient=plan.casting(job), record_tools=settings.record_tools, record=settings.record,
-    )  # fmt: skip
-
-
-def _failed(plan: Plan, job: Job, reason: str) -> Trajectory:
-    """The record of an episode of which nothing can be kept but that it failed."""
-    episode = _episode(plan, job, NoEdge())
-    episode.reset()
-    episode.fail(_text(reason))
-    return episode.trajectory()
-
-
-def _tokens(agent: Agent) -> int:
-    """Tokens that the agent's model calls of this episode used so far, where it counts them."""
-    usage = getattr(agent, "usage", None)
-    return usage.prompt_tokens + usage.completion_tokens if isinstance(usage, Usage) else 0
-
-
-class _EpisodeFailed(Exception):
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-async def act(agent: Agent, observation: Observation, edge: Edge, pool: Executor | None = None) -> Action:
-    """The agent's next action, whichever way it gives it: at once, as an awaitable, or as a flow of effects."""
-    blocks = getattr(agent, "blocking", False)  # an agent that waits by itself (its own HTTP client, say) does so in a thread
-    given: Any = await asyncio.get_running_loop().run_in_executor(pool, agent.act, observation) if blocks else agent.act(observation)
-    if inspect.isgenerator(given):
-        given = await adrive(cast("Flow[Any]", given), edge)
-    elif inspect.isawaitable(given):
-        given = await given
-    if isinstance(given, str):
-        return Action.from_text(_text(given))
-    if not isinstance(given, Action):
-        raise _EpisodeFailed(f"the agent returned {type(given).__name__}, where an Action or a text is expected")
-    return given
-
-
-async def _step(episode: Episode, action: Action) -> Observation:
-    """One step. An error of the environment's own is not the agent's."""
-    try:
-        return await episode.astep(action)
-    except CallsDiffer:
-        raise
-    except MlbError as error:
-        raise _EpisodeFailed(str(error)) from error
-    except Exception as error:
-        log.exception("%s: the environment failed", episode.name)
-        raise _EpisodeFailed(f"the environment raised {describe(error)}") from error
-
-
-def _text(text: str) -> str:
-    """Text that can be written as UTF-8: half surrogate pairs, as cut model output has them, are replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-async def judged(trajectory: Trajectory, chosen: Play, settings: RunSettings, edge: Edge) -> Judgement:
-    """The judgement of an episode. A judge that fails leaves it ungraded, with the reason."""
-    if settings.judge == "none":
-        return _unjudged(trajectory, "none", trajectory.failure)
-    try:
-        return await adrive(grading(trajectory, chosen, settings.bench()), edge)
-    except CallsDiffer:
-        raise
-    except Exception as error:
-        log.exception("%s: the judge failed", trajectory.episode)
-        return _unjudged(trajectory, settings.judge, trajectory.failure or f"the judge raised {describe(error)}")
-
-
-def _unjudged(t: Trajectory, judge: str, failure: str) -> Judgement:
-    return Judgement(
-        episode=t.episode, scenario=t.scenario, dataset=t.dataset, dimension=t.dimension, lang=t.lang, trial=t.trial,
-        family=t.family, judge=judge, score=Score(value=None, ungraded=failure), verdicts=(),
-    )  # fmt: skip
+    anew = {name: n for name in episodes if (n := calls.forget(name))}
+    if anew:
+        log.warning("%d episodes begin anew, as their agent does not resume inside an episode: %d calls are made again", len(anew), sum(anew.values()))

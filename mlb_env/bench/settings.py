@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ..catalog.read import read_text, read_yaml, say
 from ..effects import ModelSettings
 from ..errors import UserError
 from ..judge.grade import Bench
 from ..judge.meaning import ModelJudge
+from ..llm.pace import Pace, Paces
 from ..spec.base import Model
 
 LangChoice = Literal["en", "zh", "both"]
@@ -20,7 +21,8 @@ LangChoice = Literal["en", "zh", "both"]
 
 class ModelConfig(Model):
     """A model endpoint of one role. `base_url` null: the openai package's default. `key_variable`: the environment variable
-    that holds the key (the key itself is never written). `timeout_s` in seconds bounds one attempt."""
+    that holds the key (the key itself is never written). `timeout_s` in seconds bounds one attempt. `usd_prompt`, `usd_completion`: the price of a
+    million tokens in US dollars, both or neither."""
 
     model: str = Field(min_length=1)
     base_url: str | None = None
@@ -30,17 +32,27 @@ class ModelConfig(Model):
     timeout_s: float = Field(default=120.0, gt=0)
     retries: int = Field(default=3, ge=0)
     extra_body: dict[str, Any] = {}
+    usd_prompt: float | None = Field(default=None, ge=0)
+    usd_completion: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_price(self) -> Self:
+        if (self.usd_prompt is None) != (self.usd_completion is None):
+            raise ValueError("a price has two parts; give both usd_prompt and usd_completion")
+        return self
 
     def settings(self) -> ModelSettings:
         return ModelSettings(**self.model_dump())
 
 
 class ConfigFile(Model):
-    """`--config run.yaml`: one section for each role; every field is optional, flags override."""
+    """`--config run.yaml`: one section for each role; every field is optional, flags override. `limits`: rate limits by base address of the
+    endpoint ("default": the openai package's)."""
 
     agent: dict[str, Any] = {}
     patient: dict[str, Any] | None = None
     judge: dict[str, Any] | None = None
+    limits: dict[str, Pace] = {}
 
 
 class Calibration(Model):
@@ -219,6 +231,32 @@ def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | No
     if not fields:
         return None
     return _model(fields, file.agent, flags, config)
+
+
+def read_paces(config: Path | None, requests_per_minute: float | None, tokens_per_minute: float | None) -> Paces:
+    """The rate limits: the flags hold for every endpoint that the section `limits` of `--config` does not name.
+
+    Raises:
+        UserError: a broken file, a limit that is not above 0.
+    """
+    try:
+        every = Pace(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
+    except ValidationError as error:
+        raise UserError(f"{option(str(error.errors()[0]['loc'][0]))}: a number above 0 is expected") from None
+    named = read_yaml(config, ConfigFile).limits if config else {}
+    return Paces(every=every, endpoints={url.rstrip("/"): pace for url, pace in named.items()})
+
+
+def check_prices(settings: RunSettings) -> None:
+    """Whether a budget in dollars can be kept.
+
+    Raises:
+        UserError: the price of a model is not known.
+    """
+    for config in (settings.model, settings.patient_model, *settings.judge_models):
+        if config is not None and config.usd_prompt is None:
+            raise UserError(f"a budget in dollars needs the price of {config.model}; give --price PROMPT,COMPLETION, or usd_prompt and usd_completion "
+                            "in --config")  # fmt: skip
 
 
 def patient_config(patient: str | None, flags: dict[str, Any], config: Path | None) -> ModelConfig | None:

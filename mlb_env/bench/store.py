@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -61,6 +62,25 @@ class RunHeader(Model):
     episodes: int
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A finished episode as it is kept: its journal line, of which `head` bytes come before the end of the trajectory, and its row."""
+
+    line: bytes
+    head: int
+    row: Row
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, judgement: Judgement) -> Kept:
+        """
+        Raises:
+            ValueError, TypeError, RecursionError: it cannot be written as JSON.
+        """
+        head = f"{_HEAD}{trajectory.model_dump_json()}".encode()
+        line = head + f"{_MIDDLE}{judgement.model_dump_json()}}}\n".encode()
+        return cls(line, len(head), Row.of(trajectory, judgement))
+
+
 class RunStore:
     """A run folder that is being written. Made by `create` or `reopen`; one process at a time."""
 
@@ -68,7 +88,7 @@ class RunStore:
         self.folder, self.header = folder, header
         self.damaged = 0  # journal lines that could not be read; their episodes are played again
         self._rows: dict[str, Row] = {}
-        self._places: dict[str, tuple[int, int]] = {}  # episode -> offset and length in the journal
+        self._places: dict[str, tuple[int, int, int]] = {}  # episode -> offset in the journal, end of its trajectory, length
         self._lock = _lock(folder)
         self._synced = 0.0
         self._journal: IO[bytes] | None = None
@@ -113,22 +133,22 @@ class RunStore:
             lines = _joined(self.folder)
         else:
             lines = iter(())
-        kept: list[bytes] = []
+        kept: list[Kept] = []
         for line in lines:
-            row = _row_of(line)
-            if row is None:
+            found = _kept_of(line)
+            if found is None:
                 self.damaged += 1
-            elif row.episode not in self._rows and not (drop_ungraded and row.score.ungraded):
-                self._rows[row.episode] = row
-                kept.append(line)
+            elif found.row.episode not in self._rows and not (drop_ungraded and found.row.score.ungraded):
+                self._rows[found.row.episode] = found.row
+                kept.append(found)
         if self.finished and not journal.exists():
             return
-        if not journal.exists() or journal.stat().st_size != sum(map(len, kept)):
-            _replace(journal, [line.decode() for line in kept])
+        if not journal.exists() or journal.stat().st_size != sum(len(k.line) for k in kept):
+            _replace(journal, [k.line.decode() for k in kept])
         offset = 0
-        for row, line in zip(self._rows.values(), kept, strict=True):
-            self._places[row.episode] = (offset, len(line))
-            offset += len(line)
+        for one in kept:
+            self._places[one.row.episode] = (offset, one.head, len(one.line))
+            offset += len(one.line)
         self._open_journal()
 
     def _open_journal(self) -> None:
@@ -150,23 +170,22 @@ class RunStore:
     def finished(self) -> bool:
         return len(self._rows) == self.header.episodes
 
-    def add(self, trajectory: Trajectory, judgement: Judgement) -> None:
+    def add(self, kept: Kept) -> None:
         """Keep one finished episode.
 
         Raises:
             RunError: the disk is full, or cannot be written.
         """
         assert self._journal is not None
-        line = f"{_HEAD}{trajectory.model_dump_json()}{_MIDDLE}{judgement.model_dump_json()}}}\n".encode()
         with _writing(self.folder):
             offset = self._journal.tell()
-            self._journal.write(line)
+            self._journal.write(kept.line)
             self._journal.flush()
             if time.monotonic() - self._synced > _SYNC_S:
                 os.fsync(self._journal.fileno())
                 self._synced = time.monotonic()
-        self._places[trajectory.episode] = (offset, len(line))
-        self._rows[trajectory.episode] = Row.of(trajectory, judgement)
+        self._places[kept.row.episode] = (offset, kept.head, len(kept.line))
+        self._rows[kept.row.episode] = kept.row
 
     def finish(self, order: Sequence[str]) -> Summary:
         """Write the finished files in the order given, and remove the journal.
@@ -184,14 +203,15 @@ class RunStore:
             os.fsync(self._journal.fileno())
             with (self.folder / JOURNAL).open("rb") as journal:
 
-                def halves(which: int) -> Iterator[str]:
+                def parts(judged: bool) -> Iterator[str]:
                     for name in order:
-                        offset, length = self._places[name]
-                        journal.seek(offset)
-                        yield split_line(journal.read(length).decode())[which] + "\n"
+                        offset, head, length = self._places[name]
+                        begin, end = (head + len(_MIDDLE), length - len("}\n")) if judged else (len(_HEAD), head)
+                        journal.seek(offset + begin)
+                        yield journal.read(end - begin).decode() + "\n"
 
-                _replace(self.folder / TRAJECTORIES, halves(0))
-                _replace(self.folder / VERDICTS, halves(1))
+                _replace(self.folder / TRAJECTORIES, parts(False))
+                _replace(self.folder / VERDICTS, parts(True))
             write_summary(self.folder, summary)
             self._journal.close()
             self._journal = None
@@ -341,13 +361,14 @@ def split_line(line: str) -> tuple[str, str]:
     return line[len(_HEAD) : end], line[end + len(_MIDDLE) : -2]
 
 
-def _row_of(line: bytes) -> Row | None:
-    """The row of a journal line; None where the line is torn or damaged."""
+def _kept_of(line: bytes) -> Kept | None:
+    """The episode of a journal line; None where the line is torn or damaged."""
     try:
         trajectory, judgement = split_line(line.decode())
-        return Row.of(Trajectory.model_validate_json(trajectory), Judgement.model_validate_json(judgement))
+        row = Row.of(Trajectory.model_validate_json(trajectory), Judgement.model_validate_json(judgement))
     except (ValueError, RecursionError):  # ValidationError and UnicodeDecodeError are ValueErrors
         return None
+    return Kept(line, len(_HEAD) + len(trajectory.encode()), row)
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:

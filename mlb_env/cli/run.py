@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -56,6 +56,13 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Repetitions of each scenario. Default: 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes every random draw. Default: 0.")] = None,
     concurrency: Annotated[int, typer.Option(help="Episodes at once; changes no result.")] = 8,
+    workers: Annotated[int | None, typer.Option(help="Processes that play them. Default: 1; with --executor ray as many as the cluster has CPUs.")] = None,
+    executor: Annotated[str, typer.Option(help="Where the workers are: local, or ray (a cluster).")] = "local",
+    address: Annotated[str | None, typer.Option(help="With --executor ray: the cluster. Default: RAY_ADDRESS, else one on this machine.")] = None,
+    requests_per_minute: Annotated[float | None, typer.Option(help="Rate limit of each endpoint; more under `limits` in --config.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(help="The same for tokens.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Where the run stops, to be resumed: tokens=N,usd=N,minutes=N.")] = None,
+    price: Annotated[str | None, typer.Option(help="Of the agent's model, US dollars per million tokens: PROMPT,COMPLETION.")] = None,
     patient: Annotated[str | None, typer.Option(help="Who plays the patient: offline (rules, the default), llm:MODEL, human, "
                                                      "replay:RUN.")] = None,
     patient_base_url: Annotated[str | None, typer.Option(help="Endpoint of the patient's model; more under `patient` in --config.")] = None,
@@ -77,12 +84,13 @@ def run(
     retry_ungraded: Annotated[bool, typer.Option("--retry-ungraded", help="With --resume: replay what failed, too.")] = False,
 ) -> None:  # fmt: skip
     """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
+    from ..bench.budget import Budget
     from ..bench.calls import Cassette
-    from ..bench.runner import aresume, arun
-    from ..bench.settings import RunSettings, judge_config, model_config, patient_config
+    from ..bench.runner import Hows, aresume, arun
+    from ..bench.settings import RunSettings, judge_config, model_config, patient_config, read_paces
 
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
-             "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
+             "max_tokens": model_max_tokens, "extra_body": _json(extra_body), **_price(price)}  # fmt: skip
     given: dict[str, Any] = {
         "agent": agent, "dimension": split(dimension, "--dimension"), "dataset": split(dataset, "--dataset"),
         "scenario": split(scenario, "--scenario"),
@@ -104,6 +112,9 @@ def run(
     if offline_strict and calls is None:
         raise UserError("--offline-strict goes with --calls FILE: name the recording")
     cassette = Cassette(calls, strict=offline_strict) if calls is not None else None
+    size = workers if workers is not None else _size(executor, address)
+    how = Hows(concurrency=concurrency, workers=size, executor=_executor(executor), address=address, cassette=cassette,
+               paces=read_paces(config, requests_per_minute, tokens_per_minute), budget=Budget.read(budget) if budget is not None else None)  # fmt: skip
     seen: list[Path] = []
     with _live() as (before, progress):
 
@@ -113,19 +124,45 @@ def run(
             _announce(plan, folder, resumed=resume is not None)
             before(plan, folder)
 
+        how["before"], how["progress"] = begin, progress
         try:
             if resume is not None:
-                work = aresume(resume, given, retry_ungraded=retry_ungraded, concurrency=concurrency, ask=_ask, before=begin,
-                               progress=progress, cassette=cassette)  # fmt: skip
+                work = aresume(resume, given, retry_ungraded=retry_ungraded, ask=_ask, **how)
             else:
-                work = arun(RunSettings.of(**given), out=out, concurrency=concurrency, ask=_ask, before=begin,
-                            progress=progress, cassette=cassette)  # fmt: skip
+                work = arun(RunSettings.of(**given), out=out, ask=_ask, **how)
             result = asyncio.run(work)
         except KeyboardInterrupt:
             if seen:
                 print(f"\nmlb: interrupted; resume with mlb run --resume {seen[0]}", file=sys.stderr)
             raise typer.Exit(130) from None
     _end(result)
+
+
+def _executor(name: str) -> Literal["local", "ray"]:
+    if name == "local":
+        return "local"
+    if name == "ray":
+        return "ray"
+    raise UserError(f"--executor {name}: there are local and ray")
+
+
+def _size(executor: str, address: str | None) -> int:
+    """How many workers, where nobody said."""
+    if executor == "local":
+        return 1
+    from ..bench.onray import OnRay
+
+    return OnRay(address).cpus
+
+
+def _price(text: str | None) -> dict[str, float]:
+    if text is None:
+        return {}
+    try:
+        prompt, completion = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--price {text}: two numbers are expected, US dollars per million tokens of the prompt and of the reply: 0.5,1.5") from None
+    return {"usd_prompt": prompt, "usd_completion": completion}
 
 
 def calibrated(file: Path, given: dict[str, Any]) -> Any:
@@ -175,8 +212,8 @@ def _announce(plan: Plan, folder: Path, *, resumed: bool) -> None:
     if plan.calls_model and model is not None:
         where = model.base_url or "the openai package's default endpoint"
         longest = f", replies of at most {model.max_tokens} tokens" if model.max_tokens else ""
-        print(f"estimate: at most {plan.max_calls} calls of {model.model} at {where}{longest}; "
-              "prices are not known to mlb-env", file=sys.stderr)  # fmt: skip
+        cost = "give --price to have costs counted" if model.usd_prompt is None else "costs are counted"
+        print(f"estimate: at most {plan.max_calls} calls of {model.model} at {where}{longest}; {cost}", file=sys.stderr)
 
 
 @contextmanager

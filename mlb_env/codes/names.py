@@ -10,6 +10,7 @@ from functools import lru_cache
 from . import tests
 
 
+@lru_cache(maxsize=1 << 15)  # the names of cases and tests are compared again and again
 def normalise(name: str) -> str:
     """The form of a name under which equal names are equal."""
     return re.sub(r"[\s()\[\]{}<>·.,，。、:：_/\-–'’\"“”]+", "", unicodedata.normalize("NFKC", name).casefold())

@@ -14,15 +14,17 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from ..effects import AskHuman, ChatRequest, Effect, Failure, HumanReply, ModelSettings, RecordRequest, Reply
+from ..effects import AskHuman, ChatReply, ChatRequest, Effect, Failure, HumanReply, ModelSettings, RecordRequest, Reply
 from ..errors import UserError
 from . import wire
+from .pace import Gate, Paces
 from .record_edge import RecordEdge
 
 if TYPE_CHECKING:
@@ -47,16 +49,18 @@ class ModelEdge:
     after a close.
 
     Args:
+        paces: rate limits of the endpoints; in any case an endpoint that says it is overloaded is asked less.
         ask: answers `AskHuman`; blocks until the person has. None: asking fails, saying so. It is called in the calling
             thread, also by `aperform`: there is one keyboard, so one question at a time.
     """
 
-    def __init__(self, *, ask: Callable[[AskHuman], str] | None = None) -> None:
+    def __init__(self, *, ask: Callable[[AskHuman], str] | None = None, paces: Paces | None = None) -> None:
         self._ask = ask
+        self._paces = paces or Paces()
         self._records = RecordEdge()
         self._lock = Lock()
-        self._clients: dict[_Endpoint, OpenAI] = {}
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, AsyncOpenAI]] = WeakKeyDictionary()
+        self._clients: dict[_Endpoint, tuple[OpenAI, Gate]] = {}
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, tuple[AsyncOpenAI, Gate]]] = WeakKeyDictionary()
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -113,54 +117,73 @@ class ModelEdge:
     def _chat(self, request: ChatRequest) -> Reply:
         try:
             endpoint = _endpoint(request.settings)
-            client = self._client(endpoint)
+            client, gate = self._client(endpoint)
         except UserError as error:
             return Failure(str(error))
         speaker = _speaker(request, endpoint, str(client.base_url))
         try:
-            data = client.post(_PATH, cast_to=object, body=wire.body(request, speaker.host), options=_options(request.settings))
+            body = wire.body(request, speaker.host)
         except Exception as error:
             return _failure(error, speaker)
-        return wire.read(data, speaker)
+        gate.wait(expected := gate.about(body))
+        reply: Reply | None = None
+        try:
+            reply = wire.read(client.post(_PATH, cast_to=object, body=body, options=_options(request.settings)), speaker)
+        except Exception as error:
+            reply = _failure(error, speaker)
+        finally:
+            gate.leave(**_outcome(reply, expected))
+        return reply
 
     async def _achat(self, request: ChatRequest) -> Reply:
         try:
             endpoint = _endpoint(request.settings)
-            client = self._async_client(endpoint)
+            client, gate = self._async_client(endpoint)
         except UserError as error:
             return Failure(str(error))
         speaker = _speaker(request, endpoint, str(client.base_url))
-        retries, timeout = request.settings.retries, request.settings.timeout_s
         try:
-            async with asyncio.timeout((retries + 1) * timeout + retries * _LONGEST_WAIT_S + _GRACE_S):
-                data = await client.post(
-                    _PATH, cast_to=object, body=wire.body(request, speaker.host), options=_options(request.settings)
-                )
+            body = wire.body(request, speaker.host)
         except Exception as error:
             return _failure(error, speaker)
-        return wire.read(data, speaker)
+        retries, timeout = request.settings.retries, request.settings.timeout_s
+        await gate.aenter(expected := gate.about(body))
+        reply: Reply | None = None
+        try:
+            async with asyncio.timeout((retries + 1) * timeout + retries * _LONGEST_WAIT_S + _GRACE_S):
+                reply = wire.read(await client.post(_PATH, cast_to=object, body=body, options=_options(request.settings)), speaker)
+        except Exception as error:
+            reply = _failure(error, speaker)
+        finally:
+            gate.aleave(**_outcome(reply, expected))
+        return reply
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def _client(self, endpoint: _Endpoint) -> OpenAI:
+    def _client(self, endpoint: _Endpoint) -> tuple[OpenAI, Gate]:
         with self._lock:
             if endpoint not in self._clients:
-                from openai import OpenAI
+                from openai import DefaultHttpxClient, OpenAI
 
+                gate = Gate(self._paces.of(endpoint.url))
+                watched = DefaultHttpxClient(event_hooks={"request": [partial(_asked, gate)], "response": [partial(_saw, gate)]})
                 try:
-                    self._clients[endpoint] = OpenAI(api_key=endpoint.key, base_url=endpoint.url)
+                    self._clients[endpoint] = OpenAI(api_key=endpoint.key, base_url=endpoint.url, http_client=watched), gate
                 except Exception as error:
                     raise _no_client(endpoint, error) from error
             return self._clients[endpoint]
 
-    def _async_client(self, endpoint: _Endpoint) -> AsyncOpenAI:
+    def _async_client(self, endpoint: _Endpoint) -> tuple[AsyncOpenAI, Gate]:
         with self._lock:
             clients = self._async_clients.setdefault(asyncio.get_running_loop(), {})
             if endpoint not in clients:
                 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-                try:  # aiohttp: with hundreds of calls in flight the default transport spends most of a core on its pool
-                    clients[endpoint] = AsyncOpenAI(api_key=endpoint.key, base_url=endpoint.url, http_client=DefaultAioHttpClient())
+                gate = Gate(self._paces.of(endpoint.url))
+                # aiohttp: with hundreds of calls in flight the default transport spends most of a core on its pool
+                watched = DefaultAioHttpClient(event_hooks={"request": [partial(_aasked, gate)], "response": [partial(_asaw, gate)]})
+                try:
+                    clients[endpoint] = AsyncOpenAI(api_key=endpoint.key, base_url=endpoint.url, http_client=watched), gate
                 except Exception as error:
                     raise _no_client(endpoint, error) from error
             return clients[endpoint]
@@ -169,14 +192,14 @@ class ModelEdge:
         """Close the connections of `perform`."""
         with self._lock:
             clients, self._clients = self._clients, {}
-        for client in clients.values():
+        for client, _ in clients.values():
             client.close()
 
     async def aclose(self) -> None:
         """Close the connections of `aperform` in the running event loop, and those of `perform`."""
         with self._lock:
             clients = self._async_clients.pop(asyncio.get_running_loop(), {})
-        for client in clients.values():
+        for client, _ in clients.values():
             await client.close()
         self.close()
 
@@ -235,6 +258,37 @@ def _speaker(request: ChatRequest, endpoint: _Endpoint, base_url: str) -> wire.S
 
 def _options(settings: ModelSettings) -> RequestOptions:
     return {"max_retries": settings.retries, "timeout": settings.timeout_s}
+
+
+# --- what the gate is told -----------------------------------------------------------------------------------------------
+
+
+def _asked(gate: Gate, request: Any) -> None:
+    if request.headers.get("x-stainless-retry-count", "0") != "0":
+        gate.again()
+
+
+def _saw(gate: Gate, response: Any) -> None:
+    try:
+        after: float | None = float(response.headers.get("retry-after", ""))
+    except ValueError:  # none, or a date, which the openai package reads for the call itself
+        after = None
+    gate.saw(response.status_code, after)
+
+
+async def _aasked(gate: Gate, request: Any) -> None:
+    _asked(gate, request)
+
+
+async def _asaw(gate: Gate, response: Any) -> None:
+    _saw(gate, response)
+
+
+def _outcome(reply: Reply | None, expected: float) -> dict[str, Any]:
+    used = None
+    if isinstance(reply, ChatReply) and reply.prompt_tokens is not None:
+        used = reply.prompt_tokens, reply.completion_tokens or 0
+    return {"well": isinstance(reply, ChatReply), "expected": expected, "used": used}
 
 
 def _failure(error: Exception, speaker: wire.Speaker) -> Failure:

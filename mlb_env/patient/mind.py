@@ -21,7 +21,7 @@ from ..spec.trajectory import Answer, PatientEvent
 from .advice import advised
 from .ledger import Ledger
 from .phrases import PHRASES
-from .understand import Heard, hear
+from .understand import Heard
 from .world import World
 
 SPOKEN_ON_TOPIC: frozenset[Condition] = frozenset({"opening", "open_question", "direct_question", "volunteered_when_topic_near",
@@ -104,7 +104,7 @@ class Mind:
             self._misheard += 1
             self._note(turn, "", "misheard")
             return [self._phrase("misheard")]
-        heard = hear(text, self.world.cues, self.world.by_topic)
+        heard = self.world.hear(text)
         felt = self._feel(heard, turn, minute)
         parts: list[Part] = []
         if "private" in heard.acts and not self._alone and self.world.case.person.informant.may_leave:

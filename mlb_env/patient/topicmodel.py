@@ -8,10 +8,12 @@ sentences that ask nothing of a medical history.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -87,3 +89,9 @@ def topic_model(lang: Lang) -> TopicModel:
             lang, tuple(str(t) for t in data["topics"]), data["weights"], data["scale"], data["bias"],
             data["idf"].astype(np.float32),
         )  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 14)  # agents ask many patients the same
+def chances(text: str, lang: Lang) -> Mapping[str, float]:
+    """The bundled model's `probabilities`, looked up where the sentence was asked before."""
+    return MappingProxyType(topic_model(lang).probabilities(text))

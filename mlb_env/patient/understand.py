@@ -17,7 +17,7 @@ import yaml
 
 from .. import codes
 from ..spec.base import LL, L, Lang, Model
-from .topicmodel import NONE, topic_model
+from .topicmodel import NONE, chances
 
 
 class TopicCues(Model):
@@ -298,7 +298,7 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
 
 def _surely(sentence: str, known: Container[str]) -> list[str]:
     """The topic that the model is sure of, if the person knows something on it."""
-    best, chance = next(iter(topic_model("zh" if _HAN.search(sentence) else "en").probabilities(sentence).items()))
+    best, chance = next(iter(chances(sentence, "zh" if _HAN.search(sentence) else "en").items()))
     return [best] if chance >= SURE and best in known else []
 
 
@@ -310,8 +310,7 @@ def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
         hits = cues.find(clause)
         if not any(h.key == "act:interrogative" for h in hits) or any(not h.key.startswith("act:") for h in hits):
             continue
-        chances = topic_model("zh" if _HAN.search(clause) else "en").probabilities(clause)
-        best, chance = next(iter(chances.items()))
+        best, chance = next(iter(chances(clause, "zh" if _HAN.search(clause) else "en").items()))
         if best != NONE and chance >= (LIKELY if best in known else SURE):
             found.append(best)
     return found
@@ -333,16 +332,16 @@ def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bo
     lang: Lang = "zh" if _HAN.search(sentence) else "en"
     if topics and len(sentence) <= SHORT[lang]:
         return topics  # a short question with a word of the lexicon: nothing else is in it
-    chances = topic_model(lang).probabilities(sentence)
-    best, chance = next(iter(chances.items()))
+    likely = chances(sentence, lang)
+    best, chance = next(iter(likely.items()))
     if topics:
         unlikely = chance >= SURE and best not in topics and not (best == NONE and marked)
-        if not unlikely or any(t.startswith("fact:") or chances.get(t, 0.0) >= POSSIBLE * chance for t in topics):
+        if not unlikely or any(t.startswith("fact:") or likely.get(t, 0.0) >= POSSIBLE * chance for t in topics):
             return topics
         return [best] if best != NONE else []
     if best != NONE and chance >= (LIKELY_BEST if best in known else LIKELY):
         return [best]
-    near = {t: p for t, p in chances.items() if t == NONE or t in known}
+    near = {t: p for t, p in likely.items() if t == NONE or t in known}
     favourite = max(near, key=lambda t: near[t], default=NONE)
     return [favourite] if favourite != NONE and near[favourite] >= LIKELY_KNOWN else []
 

@@ -8,7 +8,9 @@ from functools import cached_property
 from .. import codes
 from ..spec.base import Lang
 from ..spec.case import Fact, PatientCase
-from .understand import Matcher, matcher
+from .understand import Heard, Matcher, hear, matcher
+
+HEARD_MOST, HEARD_LONGEST = 4096, 2000  # how many things said to one person are kept, and of what length at most
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ class World:
     def cues(self) -> Matcher:
         """The lexicon with the case's own cues."""
         return matcher({f"fact:{f.id}": f.askable for f in self.case.facts if f.askable.zh or f.askable.en})
+
+    def hear(self, text: str) -> Heard:
+        """What was said to this person (`understand.hear`), looked up where it was said before: trials and agents repeat themselves."""
+        if len(text) > HEARD_LONGEST:
+            return hear(text, self.cues, self.by_topic)
+        if (heard := self._heard.get(text)) is None:
+            if len(self._heard) >= HEARD_MOST:
+                self._heard.clear()
+            heard = self._heard[text] = hear(text, self.cues, self.by_topic)
+        return heard
+
+    @cached_property
+    def _heard(self) -> dict[str, Heard]:
+        return {}
 
     @cached_property
     def evolving(self) -> tuple[Fact, ...]:
