@@ -63,9 +63,9 @@ def _tables(runs: list[Standing], width: int) -> list[Table]:
     dimensions = list(dict.fromkeys(d for s in runs for d in s.dimensions))
     names = [(str(s.rank), s.run) for s in runs]
     agents = [(Path(s.agent).name if s.agent.endswith(".py") else s.agent) + (f" ({s.model})" if s.model else "") for s in runs]
-    scores = [("overall", "95 % interval", *(d.removeprefix("Smart") for d in dimensions)),
+    scores: list[tuple[str, ...]] = [("overall", "95 % interval", *(d.removeprefix("Smart") for d in dimensions)),
               *((number(s.score), interval(s.ci95, 2), *(number(s.dimensions.get(d), 2) for d in dimensions)) for s in runs)]  # fmt: skip
-    costs = [("micro", "cover", "judged", "turns", "tokens", "US$"),
+    costs: list[tuple[str, ...]] = [("micro", "cover", "judged", "turns", "tokens", "US$"),
              *((number(s.micro), percent(s.coverage), percent(s.judged), f"{s.turns:.1f}", "–" if s.tokens is None else f"{s.tokens:,}",
                 number(s.cost, 2)) for s in runs)]  # fmt: skip
     if width >= 130:

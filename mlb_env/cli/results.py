@@ -94,7 +94,8 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
     by: Annotated[str | None, typer.Option("--by", help="Figures by specialty, lang, persona or difficulty, too.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures to this CSV file, too.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page: figures, and every dialogue with its verdicts.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page: leaderboard, charts, figures, and every dialogue with its verdicts.")] = None,
+    dialogues: Annotated[bool, typer.Option("--dialogues/--no-dialogues", help="Whether the page holds the dialogues, too.")] = True,
     as_json: Json = False,
 ) -> None:
     """One run: its table again. Several: a leaderboard."""
@@ -108,7 +109,7 @@ def report(
     if csv_file is not None:
         _write_csv(csv_file, found)
     if html is not None:
-        _write_html(html, found)
+        _write_html(html, found, dialogues)
     if as_json:
         rows = [{"run": str(f), "header": h.model_dump(mode="json"), "summary": s.model_dump(mode="json")} for f, h, s in found]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -135,12 +136,12 @@ def _show_groups(out: Console, found: list[tuple[Path, RunHeader, Summary]], by:
         out.print(f"No episode has a {by}.")
 
 
-def _write_html(file: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
+def _write_html(file: Path, found: list[tuple[Path, RunHeader, Summary]], dialogues: bool) -> None:
     from .html import page
 
     try:
         with file.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(page(found))
+            stream.writelines(page(found, dialogues=dialogues))
     except OSError as error:
         raise refusal(f"'{file}'", error) from None
 

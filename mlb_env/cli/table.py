@@ -35,6 +35,11 @@ def interval(value: Interval | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value[0]:.{digits}f} – {value[1]:.{digits}f}"
 
 
+def span(values: Sequence[int]) -> str:
+    """One number, or from which to which."""
+    return f"{min(values)}" if min(values) == max(values) else f"{min(values)} – {max(values)}"
+
+
 def percent(value: float) -> str:
     """A share; what is not quite all is never shown as 100 %."""
     shown = round(100 * value)
@@ -132,7 +137,7 @@ def by_group(groups: Sequence[tuple[str, dict[str, Group]]], by: str) -> Table:
         table.add_column("families", justify="right")
     for value in dict.fromkeys(v for _, own in groups for v in own):
         found = [own.get(value) for _, own in groups]
-        cells = [value, " / ".join(dict.fromkeys("–" if g is None else str(g.n) for g in found))]
+        cells = [value, span([g.n for g in found if g])]
         for group in found:
             cells += [number(group.score), interval(group.ci95, 2)] if group else ["–", "–"]
         if len(found) == 1 and found[0]:
