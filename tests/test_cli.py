@@ -470,6 +470,9 @@ def test_a_report_as_csv_and_json(place: Path) -> None:
 
 def test_a_report_shows_the_groups_of_a_run_and_of_several_side_by_side(place: Path, tmp_path: Path) -> None:
     shown = call("report", "all", "--by", "persona", cwd=place).stdout
+    assert re.search(r"^overall +\d+ .*\nall items alike +\d+ ", shown, re.MULTILINE)
+    assert "Power: two runs of this size show true differences" not in shown  # the oracle's families all score alike
+    assert "Power: two runs of this size show true differences" in call("report", "poor", cwd=place).stdout
     assert re.search(r"^plain +\d+ +\d\.\d{3} ", shown, re.MULTILINE)
     both = call("report", "poor", "good", "--by", "difficulty", cwd=place).stdout
     assert re.search(r"^difficulty +n +poor +95 % interval +good +95 % interval", both, re.MULTILINE)

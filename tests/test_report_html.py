@@ -14,10 +14,12 @@ import pytest
 
 import mlb_env
 from mlb_env import Action
-from mlb_env.bench.store import read_header, read_summary
+from mlb_env.bench.settings import Calibration, ModelConfig
+from mlb_env.bench.store import read_header, read_judgements, read_summary
 from mlb_env.bench.summary import Spent
 from mlb_env.cli.html import page
 from mlb_env.cli.svg import STYLES, Point, Series, bars, marker, radar, scatter, sign
+from mlb_env.spec.rubric import Vote
 
 BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 ATTACK = "</div><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & 头痛"
@@ -145,6 +147,23 @@ def test_what_failed_and_who_judged_stands_in_the_reliability_part(tmp_path: Pat
     text = written(tmp_path / "f", to=tmp_path / "r.html")
     trust = text[text.index('id="trust"') : text.index('id="groups"')]
     assert "<td>0 %</td><td>3</td>" in trust and "out of order" in trust and "<b>out of order" not in text and "No model judged" in trust and "No patient spoke" in trust
+
+
+def test_several_judges_are_shown_with_how_often_they_agree_and_whether_people_were_asked(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "judged"
+    shutil.copytree(run, folder)
+    header = read_header(run)
+    measured = Calibration(judges=("m1/h", "m2/h"), labels="x", items=120, coverage=0.95, kappa=0.71, kappa_low=0.55, f1=0.8)
+    settings = header.settings.model_copy(update={"judge": "rules+llm:m1+llm:m2", "judge_models": (ModelConfig(model="m1"), ModelConfig(model="m2")),
+                                                  "calibration": measured})  # fmt: skip
+    (folder / "run.json").write_text(header.model_copy(update={"settings": settings}).model_dump_json(), encoding="utf-8")
+    judgements = list(read_judgements(run))
+    votes = [(Vote(judge="m1", verdict="met"), Vote(judge="m2", verdict=v)) for v in ("met", "met", "met", "unmet")]
+    voted = [v.model_copy(update={"votes": pair}) for v, pair in zip(judgements[-1].verdicts, votes, strict=False)]
+    judgements[-1] = judgements[-1].model_copy(update={"verdicts": (*voted, *judgements[-1].verdicts[4:])})
+    (folder / "verdicts.jsonl").write_text("".join(j.model_dump_json() + "\n" for j in judgements), encoding="utf-8")
+    text = written(folder, to=tmp_path / "r.html")
+    assert "<td>m1, m2</td><td>majority</td><td>75 % of 4</td><td>0.710</td><td>0.550</td><td>120</td><td>95 %</td><td>yes</td>" in text
 
 
 # --- charts -------------------------------------------------------------------------------------------------------------

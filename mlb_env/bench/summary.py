@@ -182,19 +182,19 @@ def groups_of(rows: Sequence[Row], *, trials: int) -> dict[str, dict[str, Group]
             parts.setdefault(str(getattr(row, by)), []).append(row)
         parts.pop("", None)
         if parts:
-            made[by] = {v: _figures(parts[v], trials)[0] for v in sorted(parts, key=lambda v: (_ORDER.get(v, 0), v))}
+            made[by] = {v: _figures(parts[v], trials, whole_only=True)[0] for v in sorted(parts, key=lambda v: (_ORDER.get(v, 0), v))}
     return made
 
 
-def _figures(rows: Sequence[Row], trials: int) -> tuple[Group, dict[str, Group], dict[str, Group]]:
-    """The whole, the dimensions and the datasets of some episodes."""
+def _figures(rows: Sequence[Row], trials: int, whole_only: bool = False) -> tuple[Group, dict[str, Group], dict[str, Group]]:
+    """The whole, the dimensions and the datasets of some episodes; with `whole_only` the parts are left without intervals, which cost the most."""
     parts: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         parts.setdefault(row.dimension, {}).setdefault(row.dataset, []).append(row)
     tallies = {name: _tally(own) for sets in parts.values() for name, own in sets.items()}
-    datasets = {name: _dataset(own, tallies[name], trials) for sets in parts.values() for name, own in sets.items()}
+    datasets = {name: _dataset(own, tallies[name], trials, bare=whole_only) for sets in parts.values() for name, own in sets.items()}
     dimensions = {
-        name: _merge([datasets[d] for d in sets], [[tallies[d] for d in sets]]) for name, sets in parts.items()
+        name: _merge([datasets[d] for d in sets], [[tallies[d] for d in sets]], bare=whole_only) for name, sets in parts.items()
     }
     overall = _merge(list(dimensions.values()), [[tallies[d] for d in sets] for sets in parts.values()])
     return overall, dimensions, datasets
@@ -242,22 +242,22 @@ def _values(rows: Iterable[Row]) -> list[float]:
     return [r.score.value for r in rows if r.score.value is not None]
 
 
-def _dataset(rows: Sequence[Row], tally: Tally, trials: int, pooled: bool | None = None) -> Group:
+def _dataset(rows: Sequence[Row], tally: Tally, trials: int, pooled: bool | None = None, bare: bool = False) -> Group:
     graded = [r for r in rows if not r.score.ungraded]
     pooled = any(r.score.counts for r in rows) if pooled is None else pooled
     return Group(
-        score=_round_or_none(tally.score), ci95=_interval(ci95([[tally]])), n=len(rows), scored=len(_values(rows)),
+        score=_round_or_none(tally.score), ci95=None if bare else _interval(ci95([[tally]])), n=len(rows), scored=len(_values(rows)),
         ungraded=len(rows) - len(graded), criteria_judged=_round(mean([r.score.criteria_judged for r in graded]) or 0.0),
         clusters=len(tally.top), se=_round_or_none(standard_error([[tally]])), score_lenient=_round_or_none(_tally(rows, lenient=True).score) if pooled else None,
         pass_at_k=_passes(rows, trials, pass_at_k), pass_hat_k=_passes(rows, trials, pass_hat_k),
     )  # fmt: skip
 
 
-def _merge(groups: Sequence[Group], tallies: Sequence[Sequence[Tally]]) -> Group:
+def _merge(groups: Sequence[Group], tallies: Sequence[Sequence[Tally]], bare: bool = False) -> Group:
     """A dimension of its datasets, or the whole of its dimensions: each part with a score weighs the same."""
     graded = [g for g in groups if g.n > g.ungraded]
     return Group(
-        score=_round_or_none(mean([g.score for g in groups])), ci95=_interval(ci95(tallies)), n=sum(g.n for g in groups),
+        score=_round_or_none(mean([g.score for g in groups])), ci95=None if bare else _interval(ci95(tallies)), n=sum(g.n for g in groups),
         scored=sum(g.scored for g in groups), ungraded=sum(g.ungraded for g in groups),
         criteria_judged=_round(mean([g.criteria_judged for g in graded]) or 0.0),
         clusters=len({c for part in tallies for t in part for c in t.top}), se=_round_or_none(standard_error(tallies)),

@@ -184,6 +184,8 @@ def _board(own: list[tuple[Path, RunHeader, Summary]]) -> Table:
 
 def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
     """One line a run and group: overall, each dimension, each dataset, the mean of all items, each specialty, language, persona, difficulty."""
+    from ..bench.export import cell
+
     head = ["run", "agent", "model", "edition", "lang", "seed", "trials", "coverage", "group", "name", "score", "low", "high", "n",
             "scored", "ungraded", "criteria_judged", "score_lenient"]  # fmt: skip
     try:
@@ -192,15 +194,15 @@ def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None
             writer.writerow(head)
             for folder, header, summary in found:
                 s = header.settings
-                start: list[Any] = [folder, s.agent, s.model.model if s.model else "", header.edition, s.lang or "", s.seed,
+                start: list[Any] = [str(folder), s.agent, s.model.model if s.model else "", header.edition, s.lang or "", s.seed,
                                     s.trials, summary.coverage]  # fmt: skip
                 groups = [("overall", "overall", summary.overall), *(("dimension", n, g) for n, g in summary.dimensions.items()),
                           *(("dataset", n, g) for n, g in summary.datasets.items()), *([("micro", "micro", summary.micro)] if summary.micro else []),
                           *((by, n, g) for by, own in summary.groups.items() for n, g in own.items())]  # fmt: skip
                 for kind, name, g in groups:
                     low, high = g.ci95 or (None, None)
-                    writer.writerow([*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged,
-                                     g.score_lenient])  # fmt: skip
+                    row = [*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged, g.score_lenient]
+                    writer.writerow([cell(value) for value in row])
     except OSError as error:
         raise refusal(f"--csv {path}:", error) from None
 
