@@ -22,7 +22,7 @@ from .htmlkit import Html, folded, interval, number, table
 from .svg import STYLES, Point, Series, bars, radar, scatter, sign
 from .table import agent_label, notes, percent, span
 
-Named = Sequence[tuple[str, Run]]  # with the letter that names the run throughout the page
+Named = Sequence[tuple[str, Run]]  # with the letter that names the run throughout the page; none where there is one run
 _GROUPS = {"specialty": "Specialty", "lang": "Language", "persona": "Persona", "difficulty": "Difficulty"}
 _SHORT = 12  # groups that are shown without unfolding them
 
@@ -34,7 +34,7 @@ def page(runs: Sequence[Run], *, dialogues: bool = True) -> Iterator[str]:
         UserError: a run is not finished, or its scenarios are not there any more.
     """
     title = "mlb-env: " + (runs[0][0].name if len(runs) == 1 else f"{len(runs)} runs")
-    named = [(_key(i), run) for i, run in enumerate(in_order(runs))]
+    named = [(_key(i) if len(runs) > 1 else "", run) for i, run in enumerate(in_order(runs))]
     parts = {"leaderboard": "Leaderboard", "charts": "Charts", "trust": "Reliability", "groups": "Groups", "figures": "Figures", "dialogues": "Dialogues"}
     if len(runs) == 1:
         parts["leaderboard"] = "Result"
@@ -54,7 +54,7 @@ def page(runs: Sequence[Run], *, dialogues: bool = True) -> Iterator[str]:
     yield from _groups(named)
     yield '<section><h2 id="figures">Figures of each run</h2>'
     for key, run in named:
-        yield from _figures(key if len(runs) > 1 else "", run)
+        yield from _figures(key, run)
     yield "</section>"
     if dialogues:
         yield from episodes(named, (files(__package__) / "report.js").read_text(encoding="utf-8"))
@@ -64,6 +64,10 @@ def page(runs: Sequence[Run], *, dialogues: bool = True) -> Iterator[str]:
 def _key(i: int) -> str:
     """A, B ... Z, AA, AB ..."""
     return (_key(i // 26 - 1) if i >= 26 else "") + ascii_uppercase[i % 26]
+
+
+def _name(key: str, folder: Path) -> str:
+    return f"{key} {folder.name}".strip()
 
 
 # --- leaderboard --------------------------------------------------------------------------------------------------------
@@ -96,7 +100,7 @@ def _board(board: Leaderboard, named: Named) -> str:
 
 def _charts(named: Named) -> Iterator[str]:
     drawn = named[:STYLES]
-    series = [Series(key if len(named) > 1 else "", run[0].name, {d: (g.score, g.ci95) for d, g in run[2].dimensions.items()}) for key, run in drawn]
+    series = [Series(key, run[0].name, {d: (g.score, g.ci95) for d, g in run[2].dimensions.items()}) for key, run in drawn]
     dims = [d for d in DIMENSIONS if any(d in s.scores for s in series)]
     series = [Series(s.key, s.name, {d: s.scores.get(d, (None, None)) for d in dims}) for s in series]
     whole = [Series(s.key, s.name, {"overall": (run[2].overall.score, run[2].overall.ci95), **s.scores}) for s, (_, run) in zip(series, drawn, strict=True)]
@@ -159,7 +163,7 @@ def _reliability(named: Named) -> Iterator[str]:
     rows = []
     for key, (folder, header, summary) in named:
         o = summary.overall
-        rows.append([f"{key} {folder.name}", percent(summary.coverage), str(o.ungraded), percent(o.criteria_judged), str(o.clusters),
+        rows.append([_name(key, folder), percent(summary.coverage), str(o.ungraded), percent(o.criteria_judged), str(o.clusters),
                      "–" if summary.detectable is None else f"{summary.detectable:.3f}", str(summary.trials), header.settings.judge])  # fmt: skip
     heads = ["run", "coverage", "ungraded", "judged", "families", "detectable difference", "trials", "judge"]
     yield table("Coverage: share of episodes that no failure left ungraded. Judged: share of the rubrics' weight that was decided. Detectable difference: of overall, "
@@ -167,7 +171,7 @@ def _reliability(named: Named) -> Iterator[str]:
     yield "<h3>Judges of meaning</h3>" + _judges(named)
     yield "<h3>Simulated patients</h3>" + _patients(named)
     yield "<h3>Why episodes are ungraded</h3>"
-    reasons = [[f"{key} {run[0].name}", str(n), reason] for key, run in named for reason, n in run[2].failures.items()]
+    reasons = [[_name(key, run[0]), str(n), reason] for key, run in named for reason, n in run[2].failures.items()]
     yield table("A failure is never scored as 0.", ["run", "episodes", "reason"], [[*r[:2], r[2][:200]] for r in reasons]) if reasons else "<p>None is.</p>"
     yield "</section>"
 
@@ -177,7 +181,7 @@ def _judges(named: Named) -> str:
     for key, (folder, header, _) in named:
         s, measured = header.settings, header.settings.calibration
         if s.judge_models:
-            rows.append([f"{key} {folder.name}", ", ".join(m.model for m in s.judge_models), s.judge_vote if len(s.judge_models) > 1 else "–", _alike(folder) if len(s.judge_models) > 1 else "–",
+            rows.append([_name(key, folder), ", ".join(m.model for m in s.judge_models), s.judge_vote if len(s.judge_models) > 1 else "–", _alike(folder) if len(s.judge_models) > 1 else "–",
                          number(measured.kappa) if measured else "not measured", number(measured.kappa_low) if measured else "–", str(measured.items) if measured else "–",
                          percent(measured.coverage) if measured else "–", "yes" if measured and measured.passes() else "no"])  # fmt: skip
     if not rows:
@@ -194,7 +198,7 @@ def _alike(folder: Path) -> str:
 
 def _patients(named: Named) -> str:
     rows = [
-        [f"{key} {run[0].name}", run[1].settings.patient, f"{p.replies:,}", f"{p.facts:,}", f"{p.unparsed:,}", f"{p.repeated:,}", f"{p.refused:,}", f"{p.fallbacks:,}", f"{p.doubts:,}"]
+        [_name(key, run[0]), run[1].settings.patient, f"{p.replies:,}", f"{p.facts:,}", f"{p.unparsed:,}", f"{p.repeated:,}", f"{p.refused:,}", f"{p.fallbacks:,}", f"{p.doubts:,}"]
         for key, run in named if (p := run[2].patients)
     ]  # fmt: skip
     if not rows:
@@ -207,7 +211,7 @@ def _patients(named: Named) -> str:
 
 
 def _groups(named: Named) -> Iterator[str]:
-    found = [(key if len(named) > 1 else "", run[0].name, read_groups(run[0], run[2])) for key, run in named]
+    found = [(key, run[0].name, read_groups(run[0], run[2])) for key, run in named]
     yield ('<section><h2 id="groups">By specialty, language, persona and difficulty</h2><p class="dim">Each group is scored as overall is, over its own episodes: groups '
            "differ in their datasets, too, not only in what they are named for.</p>")  # fmt: skip
     for by in GROUPINGS:
@@ -227,7 +231,7 @@ def _groups(named: Named) -> Iterator[str]:
 def _figures(key: str, run: Run) -> Iterator[str]:
     folder, header, summary = run
     settings = header.settings
-    yield f"<h3>{escape(f'{key} {folder.name}'.strip())}</h3>"
+    yield f"<h3>{escape(_name(key, folder))}</h3>"
     yield (f'<p class="dim">agent {escape(agent_label(header))} · judge {escape(settings.judge)} · patient {escape(settings.patient)} · seed {settings.seed} · '
            f"{settings.trials} trial{'s' if settings.trials > 1 else ''} · edition {escape(header.edition)} · mlb-env {escape(header.versions['mlb-env'])}</p>")  # fmt: skip
     yield "".join(f'<p class="note">{escape(line)}</p>' for line in notes(header, summary, folder))

@@ -41,7 +41,7 @@ def episodes(runs: Sequence[tuple[str, Run]], script: str) -> Iterator[str]:
         for trajectory, judgement in zip(read_trajectories(folder), read_judgements(folder), strict=True):
             play = plays.get((trajectory.dataset, trajectory.scenario))
             texts = {c.id: c.text for c in rubric_of(play).criteria} if play else {}
-            yield _episode(i, key if len(runs) > 1 else "", trajectory, judgement, texts)
+            yield _episode(i, key, trajectory, judgement, texts)
             i += 1
     yield f"</div><script>{script}</script></section>"
 
