@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "replay", "play", "list", "show", "check", "schema", "grade", "report", "compare", "import"]
+    "command", ["run", "replay", "play", "list", "show", "check", "schema", "grade", "report", "leaderboard", "compare", "export", "import"]
 )
 def test_every_command_has_help(place: Path, command: str) -> None:
     done = call(command, "--help", cwd=place)
@@ -464,7 +464,43 @@ def test_a_report_as_csv_and_json(place: Path) -> None:
     assert [(r["run"], r["group"], r["name"]) for r in rows[:3]] == [
         ("poor", "overall", "overall"), ("poor", "dimension", "MedKQA"), ("poor", "dataset", "CMExam"),
     ]  # fmt: skip
-    assert float(rows[3]["score"]) == 1.0
+    assert next(float(r["score"]) for r in rows if (r["run"], r["group"]) == ("good", "overall")) == 1.0
+    assert {r["group"] for r in rows} == {"overall", "dimension", "dataset", "micro", "specialty", "lang", "difficulty"}
+
+
+def test_a_report_shows_the_groups_of_a_run_and_of_several_side_by_side(place: Path, tmp_path: Path) -> None:
+    shown = call("report", "all", "--by", "persona", cwd=place).stdout
+    assert re.search(r"^overall +\d+ .*\nall items alike +\d+ ", shown, re.MULTILINE)
+    assert "Power: two runs of this size show true differences" not in shown  # the oracle's families all score alike
+    assert "Power: two runs of this size show true differences" in call("report", "poor", cwd=place).stdout
+    assert re.search(r"^plain +\d+ +\d\.\d{3} ", shown, re.MULTILINE)
+    both = call("report", "poor", "good", "--by", "difficulty", cwd=place).stdout
+    assert re.search(r"^difficulty +n +poor +95 % interval +good +95 % interval", both, re.MULTILINE)
+    assert "No episode has a persona." in call("report", "poor", "--by", "persona", cwd=place).stdout
+    wrong = call("report", "poor", "--by", "age", cwd=place)
+    assert wrong.returncode == 2 and "specialty, lang, persona or difficulty" in wrong.stderr
+
+
+def test_a_run_of_an_older_version_is_still_reported_with_its_groups(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "poor", tmp_path / "old")
+    summary = json.loads((tmp_path / "old" / "summary.json").read_text(encoding="utf-8"))
+    for late in ("micro", "groups", "turns", "detectable"):
+        del summary[late]
+    for group in (summary["overall"], *summary["dimensions"].values(), *summary["datasets"].values()):
+        del group["se"]
+    (tmp_path / "old" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    old, new = (call("report", folder, "--by", "difficulty", cwd=tmp_path).stdout for folder in ("old", place / "poor"))
+    groups = [line for line in new.splitlines() if line.startswith(("low ", "medium ", "high "))]
+    assert groups and all(line in old.splitlines() for line in groups)
+    boards = [json.loads(call("leaderboard", folder, "--json", cwd=tmp_path).stdout)["runs"][0] for folder in ("old", place / "poor")]
+    assert boards[0]["turns"] == boards[1]["turns"] == 1.0
+
+
+def test_compare_says_what_it_could_have_found(place: Path) -> None:
+    found = json.loads(call("compare", "poor", "good", "--json", cwd=place).stdout)["overall"]
+    assert found["se"] > 0 and found["detectable"] == pytest.approx((2.2010 + 0.8755) * found["se"], rel=1e-3)  # t with 11 degrees of freedom
+    assert "Power: with these 12 families a true difference of" in call("compare", "poor", "good", cwd=place).stdout
+    assert "Power: cannot be told" in call("compare", "good", "good", cwd=place).stdout
 
 
 def test_compare_tells_the_difference_with_interval_and_p(place: Path) -> None:

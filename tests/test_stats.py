@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlb_env.bench.stats import Tally, ci95, holm, mean, pass_at_k, pass_hat_k, sign_flip, wilson
-from mlb_env.bench.summary import Row, summarise
+from mlb_env.bench.stats import (
+    Tally,
+    ci95,
+    detectable,
+    holm,
+    mean,
+    pass_at_k,
+    pass_hat_k,
+    sign_flip,
+    standard_error,
+    t_quantile,
+    wilson,
+)
+from mlb_env.bench.summary import Row, Summary, summarise
 from mlb_env.spec.rubric import Counts, Harm, Score
 from mlb_env.spec.trajectory import Usage
 
@@ -223,3 +237,118 @@ def test_holm_corrects_step_by_step_and_keeps_the_order_of_the_input() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+# --- groups, micro mean -------------------------------------------------------------------------------------------------
+
+
+def of_kind(scenario: str, score: float | None, *, dataset: str = "CMExam", dimension: str = "MedKQA", **kind: str) -> Row:
+    return replace(row(scenario, score, dataset=dataset, dimension=dimension), **kind)  # type: ignore[arg-type]
+
+
+def test_a_specialty_is_scored_as_the_whole_over_its_own_episodes() -> None:
+    rows = [of_kind("a", 1.0, specialty="cardiology"), of_kind("b", 0.5, specialty="cardiology"),
+            of_kind("c", 0.0, specialty="cardiology", dataset="MAReport", dimension="SmartServ"),
+            of_kind("d", 0.25, specialty="tcm")]  # fmt: skip
+    groups = summarise(rows, trials=1).groups["specialty"]
+    assert list(groups) == ["cardiology", "tcm"]
+    assert groups["cardiology"] == summarise(rows[:3], trials=1).overall  # the mean of 0.75 and 0, not of three items
+    assert (groups["cardiology"].score, groups["cardiology"].n, groups["tcm"].score, groups["tcm"].ci95) == (0.375, 3, 0.25, None)
+
+
+def test_an_episode_without_a_patient_belongs_to_no_persona() -> None:
+    rows = [of_kind("a", 1.0), of_kind("b", 0.0, persona="angry", difficulty="high"), of_kind("c", 1.0, difficulty="low")]
+    groups = summarise(rows, trials=1).groups
+    assert {v: g.n for v, g in groups["persona"].items()} == {"angry": 1}
+    assert list(groups["difficulty"]) == ["low", "high"]  # from easy to hard
+    assert "persona" not in summarise(rows[:1], trials=1).groups
+
+
+def test_micro_lets_every_item_weigh_the_same_where_the_overall_lets_every_dimension() -> None:
+    rows = [row("a", 1.0), row("b", 1.0), row("c", 1.0), row("d", 0.0, dataset="MAReport", dimension="SmartServ")]
+    summary = summarise(rows, trials=1)
+    assert summary.micro is not None
+    assert (summary.overall.score, summary.micro.score, summary.micro.clusters) == (0.5, 0.75, 4)
+
+
+def test_micro_takes_an_extraction_item_with_its_own_f1_and_an_item_of_trials_once() -> None:
+    pooled = [row("a", extracted(9, 1, 0, 9), dataset="CMeEE", dimension="MedRU"), row("b", extracted(0, 1, 4, 2), dataset="CMeEE", dimension="MedRU")]
+    micro = summarise(pooled, trials=1).micro
+    assert micro is not None and micro.score == pytest.approx((18 / 19 + 0) / 2, abs=1e-6) and micro.score_lenient is None
+    micro = summarise([row("a", 1.0), row("a", 0.0, trial=1), row("b", failed()), row("c", 1.0)], trials=2).micro
+    assert micro is not None and (micro.score, micro.n, micro.scored, micro.ungraded) == (0.75, 4, 3, 1)
+
+
+def test_a_summary_of_the_first_version_can_still_be_read() -> None:
+    old = summarise([row("a", 1.0), row("b", 0.0)], trials=1).model_dump(mode="json", exclude={"micro", "groups", "turns", "detectable"})
+    for group in (old["overall"], *old["dimensions"].values(), *old["datasets"].values()):
+        del group["se"]
+    assert Summary.model_validate(old).groups == {}
+
+
+# --- power --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_standard_error_of_a_mean_of_single_items_is_the_textbook_one() -> None:
+    tally = Tally()
+    values = [0.0, 0.5, 1.0, 1.0]
+    for i, value in enumerate(values):
+        tally.add(f"f{i}", value, 1.0)
+    mean_ = sum(values) / 4
+    assert standard_error([[tally]]) == pytest.approx(math.sqrt(sum((v - mean_) ** 2 for v in values) / 3 / 4))
+
+
+def test_items_of_one_family_move_the_standard_error_together() -> None:
+    tally = Tally()
+    for family, value in (("a", 1.0), ("a", 1.0), ("b", 0.0), ("b", 0.5)):
+        tally.add(family, value, 1.0)
+    # mean 0.625; the families move it by (2 - 1.25)/4 and (0.5 - 1.25)/4; SE^2 = 2/1 * (0.1875^2 + 0.1875^2)
+    assert standard_error([[tally]]) == pytest.approx(0.375)
+
+
+def test_a_family_that_stands_in_two_dimensions_is_one_family_in_the_standard_error() -> None:
+    one, two = Tally(), Tally()
+    for family, value in (("a", 1.0), ("b", 0.0)):
+        one.add(family, value, 1.0)
+        two.add(family, value, 1.0)
+    alone, both = standard_error([[one]]), standard_error([[one], [two]])
+    assert alone == pytest.approx(0.5) and both == pytest.approx(alone)  # nothing new is known of the families
+
+
+def test_the_standard_error_agrees_with_the_bootstrap() -> None:
+    rng, tally = Random(1), Tally()
+    for i in range(400):
+        tally.add(f"f{i}", rng.random(), 1.0)
+    interval, se = ci95([[tally]]), standard_error([[tally]])
+    assert interval is not None and se is not None and (interval[1] - interval[0]) / (2 * 1.96) == pytest.approx(se, rel=0.1)
+
+
+@pytest.mark.parametrize(("p", "df", "known"), [(0.975, 1, 12.7062), (0.975, 2, 4.3027), (0.975, 5, 2.5706), (0.8, 5, 0.9195),
+                                                (0.8, 10, 0.8791), (0.975, 30, 2.0423), (0.975, 100, 1.9840), (0.975, 1000, 1.9600)])  # fmt: skip
+def test_students_t_is_that_of_the_printed_tables(p: float, df: int, known: float) -> None:
+    assert t_quantile(p, df) == pytest.approx(known, abs=5e-5)
+
+
+def test_the_detectable_difference_is_that_of_a_hand_computation() -> None:
+    assert detectable(0.05, 6) == pytest.approx((2.5706 + 0.9195) * 0.05, abs=1e-5)  # t[0.975] and t[0.8] with 5 degrees of freedom
+    assert detectable(0.05, 1000) == pytest.approx((1.95996 + 0.84162) * 0.05, abs=1e-5)
+    assert detectable(0.0, 6) is None and detectable(None, 1) is None
+
+
+def test_the_detectable_difference_is_found_four_times_in_five() -> None:
+    rng, families = Random(7), 400
+    found = 0
+    for _ in range(300):
+        truth = detectable(1 / math.sqrt(families), families) or 0.0
+        drawn = [rng.gauss(truth, 1.0) for _ in range(families)]
+        middle = sum(drawn) / families
+        se = math.sqrt(sum((d - middle) ** 2 for d in drawn) / (families - 1) / families)
+        found += abs(middle / se) > t_quantile(0.975, families - 1)
+    assert 0.74 < found / 300 < 0.86
+
+
+def test_a_run_tells_what_two_runs_of_its_size_can_tell_apart() -> None:
+    summary = summarise([row("a", 1.0), row("b", 0.0), row("c", 1.0)], trials=1)
+    assert summary.overall.se == pytest.approx(1 / 3, abs=1e-6)
+    assert summary.detectable == pytest.approx((4.3027 + 1.0607) * math.sqrt(2) / 3, abs=1e-4)
+    assert summarise([row("a", 1.0), row("b", 1.0)], trials=1).detectable is None  # all alike: nothing is known of their spread

@@ -35,6 +35,12 @@ def test_the_wheel_plays_without_the_checkout(tmp_path: Path) -> None:
     )  # fmt: skip
     assert played.returncode == 0, played.stderr
     assert json.loads((away / "r" / "summary.json").read_text(encoding="utf-8"))["overall"]["score"] >= 0.98
+    shown = subprocess.run(
+        [sys.executable, "-m", "mlb_env", "report", "r", "--html", "r.html"],
+        cwd=away, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "Kimi-K2-Instruct" in (away / "r.html").read_text(encoding="utf-8")  # the page's own files and the published figures are there
     where = subprocess.run(
         [sys.executable, "-c", "from mlb_env.catalog.load import content_root; print(content_root())"],
         cwd=away, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,

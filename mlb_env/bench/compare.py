@@ -12,13 +12,14 @@ from pathlib import Path
 from ..errors import UserError
 from ..spec.base import Model
 from ..spec.rubric import Judgement
-from .stats import Interval, Tally, ci95, holm, sign_flip
+from .stats import Interval, Tally, ci95, detectable, holm, sign_flip, standard_error
 from .store import TRAJECTORIES, VERDICTS, RunHeader, read_header, read_judgements, read_summary, read_trajectories
 
 
 class Difference(Model):
     """B minus A. `wins`: items where B is better. `p`: two-sided, by flipping the signs of whole families; `p_holm`: the
-    same, corrected for the number of datasets."""
+    same, corrected for the number of datasets. `se`: of the paired difference, by cluster. `detectable`: the smallest true difference
+    that these pairs show with 80 % power at a two-sided 5 %; null where it cannot be told."""
 
     items: int
     clusters: int
@@ -31,6 +32,8 @@ class Difference(Model):
     wins: int
     losses: int
     ties: int
+    se: float | None = None
+    detectable: float | None = None
 
 
 class Comparison(Model):
@@ -142,11 +145,14 @@ def _difference(pairs: list[_Pair], weights: list[float]) -> Difference:
     for pair, weight in zip(pairs, weights, strict=True):
         tallies.setdefault(pair.dimension, {}).setdefault(pair.dataset, Tally()).add(pair.family, pair.d, 1.0)
         clusters[pair.family] = clusters.get(pair.family, 0.0) + weight * pair.d
-    interval = ci95([list(sets.values()) for sets in tallies.values()])
+    parts = [list(sets.values()) for sets in tallies.values()]
+    interval, se = ci95(parts), standard_error(parts)
+    least = detectable(se, len(clusters))
     a, b = (sum(w * v for w, v in zip(weights, values, strict=True)) for values in ([p.a for p in pairs], [p.b for p in pairs]))
     return Difference(
         items=len(pairs), clusters=len(clusters), a=round(a, 6), b=round(b, 6), difference=round(b - a, 6) + 0.0,
         ci95=(round(interval[0], 6) + 0.0, round(interval[1], 6) + 0.0) if interval else None,
         p=round(sign_flip(clusters), 6), p_holm=None,
         wins=sum(p.d > 0 for p in pairs), losses=sum(p.d < 0 for p in pairs), ties=sum(p.d == 0 for p in pairs),
+        se=None if se is None else round(se, 6), detectable=None if least is None else round(least, 6),
     )  # fmt: skip

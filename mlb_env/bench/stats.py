@@ -1,4 +1,5 @@
-"""The statistics of a benchmark: cluster bootstrap, Wilson intervals, pass@k, paired permutation, Holm's correction.
+"""The statistics of a benchmark: cluster bootstrap, clustered standard errors and power, Wilson intervals, pass@k, paired permutation,
+Holm's correction.
 
 Everything is seeded with a fixed seed and summed in a fixed order, so that the same episodes give the same figures.
 """
@@ -9,12 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
 SEED = 20260106
+ALPHA, POWER = 0.05, 0.8  # of the smallest difference that is likely to be found
 EXACT_UP_TO = 14  # clusters: below this every sign pattern is tried (2^14), above it a seeded sample of them
 PERMUTATIONS = 10_000
 CI_METHOD = (
@@ -97,6 +100,69 @@ def _mean(columns: Sequence[Floats]) -> Floats:
     count = there.sum(axis=0)
     total = np.where(there, table, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan)
+
+
+def standard_error(groups: Sequence[Sequence[Tally]]) -> float | None:
+    """The clustered standard error of the score that `ci95` is the interval of, by linearisation.
+
+    The score is sum_s W_s T_s / B_s over datasets s (W_s = 1 / (dimensions x datasets of its dimension); T, B: sums of top and bottom).
+    A cluster c moves it by u_c = sum_s W_s (t_sc - T_s/B_s * b_sc) / B_s, and SE^2 = G/(G-1) * sum_c u_c^2 over G clusters: the cluster-robust
+    variance of a weighted mean (Miller, "Adding Error Bars to Evals", arXiv 2411.00640), here also of a ratio.
+
+    Returns:
+        None with fewer than 2 clusters.
+    """
+    groups = [[t for t in group if t.top] for group in groups]
+    groups = [group for group in groups if group]
+    moves: dict[str, float] = {c: 0.0 for group in groups for tally in group for c in tally.top}
+    if len(moves) < 2:
+        return None
+    for group in groups:
+        for tally in group:
+            bottom = sum(tally.bottom.values())
+            if not bottom:
+                continue
+            score = sum(tally.top.values()) / bottom
+            for c, top in tally.top.items():
+                moves[c] += (top - score * tally.bottom[c]) / (bottom * len(group) * len(groups))
+    return math.sqrt(len(moves) / (len(moves) - 1) * sum(moves[c] ** 2 for c in sorted(moves)))
+
+
+def detectable(se: float | None, clusters: int) -> float | None:
+    """The smallest true difference that a two-sided test at 5 % finds with 80 % power: (t[0.975] + t[0.8]) * SE, both with G - 1 degrees of
+    freedom over G clusters (Bloom, "Minimum detectable effects", Evaluation Review 1995;19:547); with many clusters 2.80 * SE.
+
+    Args:
+        se: the standard error of the difference.
+
+    Returns:
+        None where the error is unknown, or 0: clusters that are all alike say nothing on how they vary.
+    """
+    if se is None or se < 1e-9 or clusters < 2:
+        return None
+    return (t_quantile(1 - ALPHA / 2, clusters - 1) + t_quantile(POWER, clusters - 1)) * se
+
+
+def t_quantile(p: float, df: int) -> float:
+    """Student's t at p >= 0.5, by bisection of its distribution (Abramowitz and Stegun 26.7.3 and 26.7.4); above 300 the normal one."""
+    if df > 300:
+        return NormalDist().inv_cdf(p)
+    low, high = 0.0, 1e4
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 + _within(middle, df)) / 2 < p else (low, middle)
+    return (low + high) / 2
+
+
+def _within(t: float, df: int) -> float:
+    """The chance that Student's t lies within -t and t."""
+    angle = math.atan(t / math.sqrt(df))
+    odd = df % 2
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, df + 1, 2):
+        total += term
+        term *= (k - 1) / k * math.cos(angle) ** 2
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def wilson(hits: int, n: int) -> Interval | None:

@@ -31,7 +31,7 @@ from ..spec.base import Model
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
 from .settings import RunSettings
-from .summary import Row, Summary, summarise
+from .summary import Group, Row, Summary, groups_of, summarise
 
 M = TypeVar("M", bound=BaseModel)
 RUN, JOURNAL, TRAJECTORIES, VERDICTS, SUMMARY = (
@@ -285,6 +285,27 @@ def read_played(folder: Path) -> Iterator[Trajectory]:
         read_header(folder)
         raise _unfinished(folder)
     return _models(folder / TRAJECTORIES, Trajectory)
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """What the summary needs of each episode of a finished run, in scenario order.
+
+    Raises:
+        UserError: not finished; a line that cannot be read; verdicts of other episodes.
+    """
+    for trajectory, judgement in zip_longest(read_trajectories(folder), read_judgements(folder)):
+        if trajectory is None or judgement is None or trajectory.episode != judgement.episode:
+            raise UserError(f"'{folder}/{VERDICTS}' is not of the episodes that were played; `mlb grade {folder} --write` makes it again")
+        yield Row.of(trajectory, judgement)
+
+
+def read_groups(folder: Path, summary: Summary) -> dict[str, dict[str, Group]]:
+    """`Summary.groups`, counted from the episodes where the summary is of an older version and has none.
+
+    Raises:
+        UserError: as `read_rows`.
+    """
+    return summary.groups or groups_of(list(read_rows(folder)), trials=summary.trials)
 
 
 def has_judgements(folder: Path) -> bool:

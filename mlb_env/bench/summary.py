@@ -1,7 +1,8 @@
 """From episodes to summary.json: scores with intervals, coverage, harms, usage. Plain counting, no files, no printing.
 
 Dataset: the pooled strict micro-F1 where answers are extracted, else the mean of the items' scores (an item's score is the
-mean over its trials). Dimension: the mean of its datasets with a score. Overall: the mean of the dimensions with a score.
+mean over its trials). Dimension: the mean of its datasets with a score. Overall: the mean of the dimensions with a score. A specialty,
+language, persona or difficulty: as overall, over its episodes only. Micro: the mean over all items, each weighing the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from ..spec.base import Model
 from ..spec.rubric import Counts, Judgement, Score
 from ..spec.trajectory import Trajectory, Usage
-from .stats import CI_METHOD, Interval, Tally, ci95, mean, pass_at_k, pass_hat_k, wilson
+from .stats import CI_METHOD, Interval, Tally, ci95, detectable, mean, pass_at_k, pass_hat_k, standard_error, wilson
 
+GROUPINGS = ("specialty", "lang", "persona", "difficulty")  # what Summary.groups is by
+_ORDER = {v: i for i, v in enumerate(("zh", "en", "low", "medium", "high"))}  # other values stand in alphabetical order
 SUCCESS = 0.99  # an episode with at least this score is a success of pass@k and pass^k
 
 
@@ -64,12 +67,16 @@ class Row:
     usage: dict[str, Usage]
     stop_reason: str
     patient: PatientFigures | None = None
+    turns: int = 0
+    specialty: str = ""
+    difficulty: str = ""
+    persona: str = ""  # empty where no patient speaks
 
     @classmethod
     def of(cls, trajectory: Trajectory, judgement: Judgement) -> Row:
         t = trajectory
         return cls(t.episode, t.scenario, t.dataset, t.dimension, t.lang, t.trial, t.family, judgement.score, t.usage,
-                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None)  # fmt: skip
+                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None, t.turns, t.specialty, t.difficulty, t.persona or "")  # fmt: skip
 
     @property
     def item(self) -> tuple[str, str]:
@@ -77,11 +84,11 @@ class Row:
 
 
 class Group(Model):
-    """The figures of a dataset, a dimension or the whole run.
+    """The figures of a dataset, a dimension, another group of episodes or the whole run.
 
     `n`: episodes played. `scored`: of those, with a score. `ungraded`: of those, left without a score by a failure.
     `criteria_judged`: share of the rubric's weight that a judge decided, over the episodes that did not fail.
-    `score_lenient`: the lenient F1 of an extraction dataset. `pass_at_k`, `pass_hat_k`: by k, with several trials.
+    `se`: the standard error of the score, by cluster. `score_lenient`: the lenient F1 of an extraction dataset. `pass_at_k`, `pass_hat_k`: by k, with several trials.
     """
 
     score: float | None
@@ -91,6 +98,7 @@ class Group(Model):
     ungraded: int
     criteria_judged: float
     clusters: int
+    se: float | None = None
     score_lenient: float | None = None
     pass_at_k: dict[str, float] | None = None
     pass_hat_k: dict[str, float] | None = None
@@ -121,7 +129,11 @@ class Spent(Model):
 
 
 class Summary(Model):
-    """summary.json. `coverage`: share of episodes that no failure left ungraded."""
+    """summary.json. `coverage`: share of episodes that no failure left ungraded. `micro`: every item weighs the same, an extraction item
+    with its own F1. `groups`: specialty, lang, persona, difficulty -> value -> its figures. `turns`: of the agent, mean of the episodes.
+    `detectable`: the smallest true difference of overall that two runs of this size, compared without pairing, show with 80 % power.
+    What came later than the first version is empty or null in the summaries of older runs.
+    """
 
     coverage: float
     overall: Group
@@ -133,6 +145,10 @@ class Summary(Model):
     failures: dict[str, int]
     trials: int
     patients: PatientFigures | None = None
+    micro: Group | None = None
+    groups: dict[str, dict[str, Group]] = {}
+    turns: float | None = None
+    detectable: float | None = None
     success_threshold: float = SUCCESS
     ci_method: str = CI_METHOD
 
@@ -144,23 +160,50 @@ def summarise(rows: Sequence[Row], *, trials: int) -> Summary:
         rows: at least one.
         trials: repetitions of each scenario that were asked for.
     """
-    parts: dict[str, dict[str, list[Row]]] = {}
-    for row in rows:
-        parts.setdefault(row.dimension, {}).setdefault(row.dataset, []).append(row)
-    tallies = {name: _tally(own) for sets in parts.values() for name, own in sets.items()}
-    datasets = {name: _dataset(own, tallies[name], trials) for sets in parts.values() for name, own in sets.items()}
-    dimensions = {
-        name: _merge([datasets[d] for d in sets], [[tallies[d] for d in sets]]) for name, sets in parts.items()
-    }
-    ungraded = sum(g.ungraded for g in datasets.values())
+    overall, dimensions, datasets = _figures(rows, trials)
     return Summary(
-        coverage=_round(1 - ungraded / len(rows)),
-        overall=_merge(list(dimensions.values()), [[tallies[d] for d in sets] for sets in parts.values()]),
+        coverage=_round(1 - overall.ungraded / len(rows)), overall=overall,
         dimensions=dimensions, datasets=datasets, harms=_harms(rows), usage=_usage(rows),
         stop_reasons=_count(r.stop_reason for r in rows),
         failures=_count(r.score.ungraded for r in rows if r.score.ungraded), trials=trials,
         patients=PatientFigures.total(r.patient for r in rows if r.patient),
+        micro=_micro(rows, trials), groups=groups_of(rows, trials=trials), turns=_round(sum(r.turns for r in rows) / len(rows)),
+        # unpaired: the variances of both runs add up
+        detectable=_round_or_none(detectable(None if overall.se is None else 2**0.5 * overall.se, overall.clusters)),
     )  # fmt: skip
+
+
+def groups_of(rows: Sequence[Row], *, trials: int) -> dict[str, dict[str, Group]]:
+    """`Summary.groups`. An episode without a value (no patient speaks, so no persona) is in no group of that kind."""
+    made: dict[str, dict[str, Group]] = {}
+    for by in GROUPINGS:
+        parts: dict[str, list[Row]] = {}
+        for row in rows:
+            parts.setdefault(str(getattr(row, by)), []).append(row)
+        parts.pop("", None)
+        if parts:
+            made[by] = {v: _figures(parts[v], trials, whole_only=True)[0] for v in sorted(parts, key=lambda v: (_ORDER.get(v, 0), v))}
+    return made
+
+
+def _figures(rows: Sequence[Row], trials: int, whole_only: bool = False) -> tuple[Group, dict[str, Group], dict[str, Group]]:
+    """The whole, the dimensions and the datasets of some episodes; with `whole_only` the parts are left without intervals, which cost the most."""
+    parts: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        parts.setdefault(row.dimension, {}).setdefault(row.dataset, []).append(row)
+    tallies = {name: _tally(own) for sets in parts.values() for name, own in sets.items()}
+    datasets = {name: _dataset(own, tallies[name], trials, bare=whole_only) for sets in parts.values() for name, own in sets.items()}
+    dimensions = {
+        name: _merge([datasets[d] for d in sets], [[tallies[d] for d in sets]], bare=whole_only) for name, sets in parts.items()
+    }
+    overall = _merge(list(dimensions.values()), [[tallies[d] for d in sets] for sets in parts.values()])
+    return overall, dimensions, datasets
+
+
+def _micro(rows: Sequence[Row], trials: int) -> Group:
+    tally = Tally()
+    _add_items(tally, rows)
+    return _dataset(rows, tally, trials, pooled=False)
 
 
 def _tally(rows: Sequence[Row], lenient: bool = False) -> Tally:
@@ -172,9 +215,14 @@ def _tally(rows: Sequence[Row], lenient: bool = False) -> Tally:
                 tp, fp, fn = _triple(r.score.counts, lenient)
                 tally.add(r.family, 2 * tp, 2 * tp + fp + fn)
         return tally
+    _add_items(tally, rows)
+    return tally
+
+
+def _add_items(tally: Tally, rows: Sequence[Row]) -> None:
+    """Each item once, with the mean over its trials."""
     for own in _by_item(rows).values():
         tally.add(own[0].family, sum(_values(own)) / len(own), 1.0)
-    return tally
 
 
 def _triple(c: Counts, lenient: bool) -> tuple[float, float, float]:
@@ -194,25 +242,25 @@ def _values(rows: Iterable[Row]) -> list[float]:
     return [r.score.value for r in rows if r.score.value is not None]
 
 
-def _dataset(rows: Sequence[Row], tally: Tally, trials: int) -> Group:
+def _dataset(rows: Sequence[Row], tally: Tally, trials: int, pooled: bool | None = None, bare: bool = False) -> Group:
     graded = [r for r in rows if not r.score.ungraded]
-    pooled = any(r.score.counts for r in rows)
+    pooled = any(r.score.counts for r in rows) if pooled is None else pooled
     return Group(
-        score=_round_or_none(tally.score), ci95=_interval(ci95([[tally]])), n=len(rows), scored=len(_values(rows)),
+        score=_round_or_none(tally.score), ci95=None if bare else _interval(ci95([[tally]])), n=len(rows), scored=len(_values(rows)),
         ungraded=len(rows) - len(graded), criteria_judged=_round(mean([r.score.criteria_judged for r in graded]) or 0.0),
-        clusters=len(tally.top), score_lenient=_round_or_none(_tally(rows, lenient=True).score) if pooled else None,
+        clusters=len(tally.top), se=_round_or_none(standard_error([[tally]])), score_lenient=_round_or_none(_tally(rows, lenient=True).score) if pooled else None,
         pass_at_k=_passes(rows, trials, pass_at_k), pass_hat_k=_passes(rows, trials, pass_hat_k),
     )  # fmt: skip
 
 
-def _merge(groups: Sequence[Group], tallies: Sequence[Sequence[Tally]]) -> Group:
+def _merge(groups: Sequence[Group], tallies: Sequence[Sequence[Tally]], bare: bool = False) -> Group:
     """A dimension of its datasets, or the whole of its dimensions: each part with a score weighs the same."""
     graded = [g for g in groups if g.n > g.ungraded]
     return Group(
-        score=_round_or_none(mean([g.score for g in groups])), ci95=_interval(ci95(tallies)), n=sum(g.n for g in groups),
+        score=_round_or_none(mean([g.score for g in groups])), ci95=None if bare else _interval(ci95(tallies)), n=sum(g.n for g in groups),
         scored=sum(g.scored for g in groups), ungraded=sum(g.ungraded for g in groups),
         criteria_judged=_round(mean([g.criteria_judged for g in graded]) or 0.0),
-        clusters=len({c for part in tallies for t in part for c in t.top}),
+        clusters=len({c for part in tallies for t in part for c in t.top}), se=_round_or_none(standard_error(tallies)),
         pass_at_k=_mean_of([g.pass_at_k for g in groups]), pass_hat_k=_mean_of([g.pass_hat_k for g in groups]),
     )  # fmt: skip
 

@@ -10,8 +10,10 @@ import typer
 def build() -> typer.Typer:
     """The app with all its commands."""
     from .content import check, list_, schema, show
+    from .export import export
     from .importing import import_
     from .judging import group as judge
+    from .leaderboard import leaderboard
     from .patients import group as patients
     from .play import play
     from .record import group as record
@@ -28,7 +30,8 @@ def build() -> typer.Typer:
     app.callback()(_top)
     for name, function in (
         ("run", run), ("replay", replay), ("play", play), ("list", list_), ("show", show), ("check", check),
-        ("schema", schema), ("grade", grade), ("merge", merge), ("report", report), ("compare", compare), ("import", import_),
+        ("schema", schema), ("grade", grade), ("merge", merge), ("report", report), ("leaderboard", leaderboard),
+        ("compare", compare), ("export", export), ("import", import_),
     ):  # fmt: skip
         app.command(name)(function)
     app.add_typer(patients(), name="patients")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..bench.compare import Comparison
+    from ..bench.compare import Comparison, Difference
     from ..bench.store import RunHeader
     from ..bench.summary import Summary
 
@@ -92,19 +92,24 @@ def merge(
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    by: Annotated[str | None, typer.Option("--by", help="Figures by specialty, lang, persona or difficulty, too.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures to this CSV file, too.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page: figures, and every dialogue with its verdicts.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page: leaderboard, charts, figures, and every dialogue with its verdicts.")] = None,
+    dialogues: Annotated[bool, typer.Option("--dialogues/--no-dialogues", help="Whether the page holds the dialogues, too.")] = True,
     as_json: Json = False,
 ) -> None:
     """One run: its table again. Several: a leaderboard."""
     from ..bench.store import read_header, read_summary
+    from ..bench.summary import GROUPINGS
     from .table import console, show_run
 
+    if by is not None and by not in GROUPINGS:
+        raise UserError(f"--by {by}: figures are by {', '.join(GROUPINGS[:-1])} or {GROUPINGS[-1]}")
     found = [(folder, read_header(folder), read_summary(folder)) for folder in runs]
     if csv_file is not None:
         _write_csv(csv_file, found)
     if html is not None:
-        _write_html(html, found)
+        _write_html(html, found, dialogues)
     if as_json:
         rows = [{"run": str(f), "header": h.model_dump(mode="json"), "summary": s.model_dump(mode="json")} for f, h, s in found]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -113,34 +118,47 @@ def report(
         show_run(console(), header, summary, folder)
     else:
         _leaderboards(console(), found)
+    if by is not None and not as_json:
+        _show_groups(console(), found, by)
 
 
-def _write_html(file: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
+def _show_groups(out: Console, found: list[tuple[Path, RunHeader, Summary]], by: str) -> None:
+    """Runs of an older version have no groups in their summary; theirs are counted from the episodes."""
+    from ..bench.store import read_groups
+    from .table import by_group
+
+    groups = [(folder.name, read_groups(folder, summary).get(by, {})) for folder, _, summary in found]
+    out.print()
+    if any(own for _, own in groups):
+        out.print(by_group(groups, by))
+        out.print("Each is scored as overall is, over its own episodes: they differ in datasets, too, not only in what they are named for.", style="dim")
+    else:
+        out.print(f"No episode has a {by}.")
+
+
+def _write_html(file: Path, found: list[tuple[Path, RunHeader, Summary]], dialogues: bool) -> None:
     from .html import page
 
     try:
         with file.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(page(found))
+            stream.writelines(page(found, dialogues=dialogues))
     except OSError as error:
         raise refusal(f"'{file}'", error) from None
 
 
 def _leaderboards(out: Console, found: list[tuple[Path, RunHeader, Summary]]) -> None:
     """One board for each edition: they are never set side by side."""
+    from ..bench.leaderboard import in_order, warnings
+
     editions = list(dict.fromkeys(h.edition for _, h, _ in found))
     for edition in editions:
-        own = [x for x in found if x[1].edition == edition]
-        own.sort(key=lambda x: (-(x[2].overall.score if x[2].overall.score is not None else -1.0), str(x[0])))
+        own = in_order([x for x in found if x[1].edition == edition])
         out.print()
         if len(editions) > 1:
             out.print(f"edition {edition}", style="bold")
         out.print(_board(own))
-        if len({json.dumps(h.content, sort_keys=True) for _, h, _ in own}) > 1:
-            out.print("These runs did not play the same content (other datasets, or other versions of them): "
-                      "the figures cannot be compared one to one.", style="yellow")  # fmt: skip
-        if len({(h.settings.lang, h.settings.limit, h.settings.scenario, h.settings.persona, h.settings.max_turns)
-                for _, h, _ in own}) > 1:  # fmt: skip
-            out.print("These runs differ in language, scenarios, persona or turn budget.", style="yellow")
+        for line in warnings(own):
+            out.print(line, style="yellow")
 
 
 def _board(own: list[tuple[Path, RunHeader, Summary]]) -> Table:
@@ -165,7 +183,9 @@ def _board(own: list[tuple[Path, RunHeader, Summary]]) -> Table:
 
 
 def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None:
-    """One line a run and group: overall, each dimension, each dataset."""
+    """One line a run and group: overall, each dimension, each dataset, the mean of all items, each specialty, language, persona, difficulty."""
+    from ..bench.export import cell
+
     head = ["run", "agent", "model", "edition", "lang", "seed", "trials", "coverage", "group", "name", "score", "low", "high", "n",
             "scored", "ungraded", "criteria_judged", "score_lenient"]  # fmt: skip
     try:
@@ -174,14 +194,15 @@ def _write_csv(path: Path, found: list[tuple[Path, RunHeader, Summary]]) -> None
             writer.writerow(head)
             for folder, header, summary in found:
                 s = header.settings
-                start: list[Any] = [folder, s.agent, s.model.model if s.model else "", header.edition, s.lang or "", s.seed,
+                start: list[Any] = [str(folder), s.agent, s.model.model if s.model else "", header.edition, s.lang or "", s.seed,
                                     s.trials, summary.coverage]  # fmt: skip
                 groups = [("overall", "overall", summary.overall), *(("dimension", n, g) for n, g in summary.dimensions.items()),
-                          *(("dataset", n, g) for n, g in summary.datasets.items())]  # fmt: skip
+                          *(("dataset", n, g) for n, g in summary.datasets.items()), *([("micro", "micro", summary.micro)] if summary.micro else []),
+                          *((by, n, g) for by, own in summary.groups.items() for n, g in own.items())]  # fmt: skip
                 for kind, name, g in groups:
                     low, high = g.ci95 or (None, None)
-                    writer.writerow([*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged,
-                                     g.score_lenient])  # fmt: skip
+                    row = [*start, kind, name, g.score, low, high, g.n, g.scored, g.ungraded, g.criteria_judged, g.score_lenient]
+                    writer.writerow([cell(value) for value in row])
     except OSError as error:
         raise refusal(f"--csv {path}:", error) from None
 
@@ -205,10 +226,19 @@ def compare(
     show = console()
     show.print(f"\nA = {a}\nB = {b}\n", soft_wrap=True)
     show.print(_differences(found))
+    show.print(_power(found.overall))
     show.print("\nB − A over common items; w/l/t: items won, lost, tied by B; p by flipping the signs of whole families.", style="dim")
     if found.only_a or found.only_b or found.unscored:
         show.print(f"Left out: {found.only_a} episodes only in A, {found.only_b} only in B, {found.unscored} without a score in "
                    "one of them.")  # fmt: skip
+
+
+def _power(d: Difference) -> str:
+    """What such a comparison can find at all: without it, "no difference" says nothing."""
+    if d.detectable is None:
+        return "\nPower: cannot be told (" + ("one family only" if d.clusters < 2 else "the families do not differ in B − A") + ")."
+    found = f"\nPower: with these {d.clusters} families a true difference of {d.detectable:.3f} is found in 80 % of such comparisons (two-sided 5 %)"
+    return found + ("." if abs(d.difference) >= d.detectable or d.p < 0.05 else "; a smaller one may be there and stay unseen.")
 
 
 def _differences(found: Comparison) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def interval(value: Interval | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value[0]:.{digits}f} – {value[1]:.{digits}f}"
+
+
+def span(values: Sequence[int]) -> str:
+    """One number, or from which to which."""
+    return f"{min(values)}" if min(values) == max(values) else f"{min(values)} – {max(values)}"
 
 
 def percent(value: float) -> str:
@@ -78,7 +84,7 @@ def scores(summary: Summary, width: int) -> Table:
     """Dimensions, their datasets, and the whole."""
     lenient = any(g.score_lenient is not None for g in summary.datasets.values())
     ungraded = summary.overall.ungraded > 0
-    names = [*summary.dimensions, *(f"  {d}" for d in summary.datasets), "overall"]
+    names = [*summary.dimensions, *(f"  {d}" for d in summary.datasets), "overall", *(["all items alike"] if summary.micro else [])]
     used = max(map(len, names)) + 6 + 7 + (9 if lenient else 0) + 15 + 8 + (10 if ungraded else 0) + 2
     plot = min(_PLOT[1], width - used)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
@@ -113,6 +119,30 @@ def scores(summary: Summary, width: int) -> Table:
     table.add_section()
     table.add_row()
     add("overall", summary.overall, "bold")
+    if summary.micro is not None:
+        add("all items alike", summary.micro, "dim")
+    return table
+
+
+def by_group(groups: Sequence[tuple[str, dict[str, Group]]], by: str) -> Table:
+    """The values of one grouping, such as the specialties, in one or more runs: (label, value -> figures)."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(by, no_wrap=True)
+    table.add_column("n", justify="right")
+    for label, _ in groups:
+        table.add_column("score" if len(groups) == 1 else label, justify="right", overflow="fold")
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+    if len(groups) == 1:
+        table.add_column("judged", justify="right")
+        table.add_column("families", justify="right")
+    for value in dict.fromkeys(v for _, own in groups for v in own):
+        found = [own.get(value) for _, own in groups]
+        cells = [value, span([g.n for g in found if g])]
+        for group in found:
+            cells += [number(group.score), interval(group.ci95, 2)] if group else ["–", "–"]
+        if len(found) == 1 and found[0]:
+            cells += [percent(found[0].criteria_judged), str(found[0].clusters)]
+        table.add_row(*cells)
     return table
 
 
@@ -199,6 +229,9 @@ def notes(header: RunHeader, summary: Summary, folder: Path) -> list[str]:
     lines += _trust(header)
     if any(g.ci95 and g.ci95[0] == g.ci95[1] for g in summary.datasets.values()):
         lines.append("An interval of width 0 says that all families scored alike, not that the score is certain.")
+    if summary.detectable is not None:
+        lines.append(f"Power: two runs of this size show true differences of overall from about {summary.detectable:.2f} on (80 % power, two-sided 5 %, "
+                     f"{summary.overall.clusters} families, unpaired); mlb compare pairs the items and says its own.")  # fmt: skip
     if summary.coverage < 1:
         lines.append(f"Coverage {percent(summary.coverage)}: {summary.overall.ungraded} of {summary.overall.n} episodes have no "
                      "score because something failed:")  # fmt: skip
