@@ -62,7 +62,7 @@ def data(
     if unnamed := sum(e.evidence == "all" for e in built.examples):
         print(f"{unnamed} answers name all turns of the agent, because nobody named the turns that decide")
     if built.undecidable:
-        print(f"{built.undecidable} windows of long records are left out: nobody named the turns that decide")
+        print(f"{built.undecidable} windows are left out: nobody named the turns that decide")
     if run is None and part != "tune":
         print("the part 'held' is in it: it cannot measure the judge any more")
     print(f"wrote {out} (sha256 {hashlib.sha256(out.read_bytes()).hexdigest()})\nnow: mlb judge sft train {out} --model FOLDER --out FOLDER")

@@ -216,7 +216,7 @@ def _run(
 
     set_seed(settings.seed)  # of the adapter's first weights
     kept = [e for e, _ in fitting if e.split == "validation"]
-    with TemporaryDirectory() as scratch, _plain("the training failed"):
+    with TemporaryDirectory() as scratch, _plain("the training failed", RunError):
         trainer = _trainer(base, fitting, scratch, settings, say)
         before = _measured(base, trainer, kept)
         if before is not None:
@@ -352,7 +352,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _plain(what: str) -> Iterator[None]:
+def _plain(what: str, kind: type[MlbError] = UserError) -> Iterator[None]:
     """What the libraries raise, as one sentence: they raise anything, for a broken file as for an unknown architecture."""
     try:
         yield
@@ -362,4 +362,4 @@ def _plain(what: str) -> Iterator[None]:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if "out of memory" in str(error).lower():
             raise RunError(f"{what}: the memory does not do; smaller --batch or --max-length, or a smaller model ({first})") from error
-        raise UserError(f"{what}: {first}") from error
+        raise (UserError if isinstance(error, ValueError) else kind)(f"{what}: {first}") from error

@@ -71,7 +71,7 @@ class Example(Model):
 
 @dataclass(frozen=True)
 class Built:
-    """The examples. `undecidable`: windows left out, since the label is about a longer record and nobody named the turns."""
+    """The examples. `undecidable`: windows left out, since nobody named the turns that decide and the label is about more than the window."""
 
     examples: tuple[Example, ...]
     undecidable: int = 0
@@ -154,7 +154,12 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
         OSError: it cannot be written.
     """
     with path.open("x", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(e.model_dump(mode="json"), ensure_ascii=False) + "\n" for e in examples)
+        try:
+            stream.writelines(json.dumps(e.model_dump(mode="json"), ensure_ascii=False) + "\n" for e in examples)
+            stream.flush()
+        except OSError:
+            path.unlink()  # half a training file would pass for a whole one
+            raise
 
 
 def read_examples(path: Path) -> list[Example]:
