@@ -315,7 +315,7 @@ def test_what_cannot_be_trained_on_is_one_sentence_and_leaves_nothing(tmp_path: 
         "is there already": [data, "--model", base, "--out", tmp_path / "there"],
         "broken' cannot be used": [data, "--model", broken, "--out", out],
         "has no chat template": [data, "--model", mute, "--out", out],
-        "no example is as short": [data, "--model", base, "--out", out, "--max-length", 20],
+        "no example fits in 20 tokens": [data, "--model", base, "--out", out, "--max-length", 20],
         "the training failed": [data, "--model", base, "--out", out, "--targets", "no_such_layer"],
         "no such file": [tmp_path / "none.jsonl", "--model", base, "--out", out],
         "--dropout": [data, "--model", base, "--out", out, "--dropout", 2],

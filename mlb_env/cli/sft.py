@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..judge.sft import Training
 
 PARTS = ("tune", "held", "all")
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # --max-lora-rank takes these
 
 
 def group() -> typer.Typer:
@@ -134,6 +135,7 @@ def _next(made: Training, model: Path, out: Path) -> list[str]:
     if made.merged:
         lines.append(f"  vllm serve {out / 'merged'} --served-model-name {name}")
     else:
-        lines.append(f"  vllm serve {model} --enable-lora --max-lora-rank {made.settings.rank} --lora-modules {name}={out / 'adapter'}")
+        rank = next((r for r in VLLM_RANKS if r >= made.settings.rank), made.settings.rank)
+        lines.append(f"  vllm serve {model} --enable-lora --max-lora-rank {rank} --lora-modules {name}={out / 'adapter'}")
     return [*lines, "measure it on labels that it has not seen:",
             f"  mlb judge agree LABELS --judge llm:{name} --judge-base-url http://127.0.0.1:8000/v1 --part held"]  # fmt: skip

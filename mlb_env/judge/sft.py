@@ -117,12 +117,13 @@ def train(data: Path, model: Path, out: Path, settings: Settings, *, merge: bool
     base = _Base(model)
     say(f"{base.name}: {base.device}, {base.precision}")
     coded = [(e, base.coded(e)) for e in examples]
-    fitting = [(e, c) for e, c in coded if len(c["input_ids"]) <= settings.max_length]
+    longest = min(settings.max_length, base.context or settings.max_length)
+    fitting = [(e, c) for e, c in coded if len(c["input_ids"]) <= longest]
     if not any(e.split == "train" for e, _ in fitting):
-        longest = min(len(c["input_ids"]) for _, c in coded)
-        raise UserError(f"no example is as short as --max-length {settings.max_length}; the shortest has {longest} tokens")
+        shortest = min(len(c["input_ids"]) for e, c in coded if e.split == "train")
+        raise UserError(f"no example fits in {longest} tokens (--max-length, or what the model takes); the shortest has {shortest}")
     if len(fitting) < len(coded):
-        say(f"{len(coded) - len(fitting)} of {len(coded)} examples are longer than {settings.max_length} tokens and left out")
+        say(f"{len(coded) - len(fitting)} of {len(coded)} examples are longer than {longest} tokens and left out")
     try:
         out.mkdir(parents=True)
     except OSError as error:
@@ -169,6 +170,7 @@ class _Base:
             self.precision: Literal["bfloat16", "float32"] = "bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32"
             self.device: str = torch.cuda.get_device_name(0) if cuda else "CPU"
             self.model: Any = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, dtype=getattr(torch, self.precision))
+            self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
 
     def asked(self, example: Example) -> list[int]:
         """The tokens of the question, up to where the model answers: what an OpenAI-compatible server makes of it."""
