@@ -1,4 +1,4 @@
-"""`mlb judge`: measure judges against people's labels, list what judges disagree on."""
+"""`mlb judge`: measure judges against people's labels, list what judges disagree on; `mlb judge sft` trains one (`sft.py`)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ Label = Literal["met", "unmet", "not_applicable", "skip"]
 
 def group() -> typer.Typer:
     """The commands under `mlb judge`."""
-    app = typer.Typer(no_args_is_help=True, help="Measure judges against people's labels.")
+    from .sft import group as sft
+
+    app = typer.Typer(no_args_is_help=True, help="Measure judges against people's labels, and train one.")
     app.callback()(lambda: None)
     app.command("agree")(agree)
     app.command("review")(review)
     app.command("disagreements")(disagreements)
+    app.add_typer(sft(), name="sft")
     return app
 
 

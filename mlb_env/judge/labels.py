@@ -18,7 +18,7 @@ from pydantic import Field
 from ..catalog.read import read_jsonl, read_text
 from ..errors import ContentError, UserError
 from ..spec.base import L, Lang, Model
-from ..spec.rubric import Criterion, Kind
+from ..spec.rubric import Criterion, Kind, Verdict
 from ..spec.trajectory import Trajectory
 from .window import lines
 
@@ -29,12 +29,13 @@ KQA_LABELS = {"Entailment": True, "Neutral": False, "Contradiction": False}
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled criterion: what people say (the majority of the annotators), and each of them."""
+    """One labelled criterion: what people say (the majority of the annotators), and each of them. `evidence`: turns, where somebody named them."""
 
     criterion: Criterion
     met: bool
     form: str
     annotators: dict[str, bool]
+    evidence: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class LabelledDialogue(Model):
             Item(
                 Criterion(id=f"{i}:{c.id}", template=c.id, text=L(zh=c.text) if self.lang == "zh" else L(en=c.text), kind=kind_of(c.id),
                           by="meaning", weight=1),
-                c.label == "met", c.form, {name: label == "met" for name, label in c.annotators.items()},
+                c.label == "met", c.form, {name: label == "met" for name, label in c.annotators.items()}, c.evidence,
             )
             for i, c in enumerate(self.criteria)
         )  # fmt: skip
@@ -149,12 +150,14 @@ def _kqa(path: Path) -> list[LabelledDialogue]:
 
 
 def from_review(
-    labels: list[ReviewLabel], trajectories: Mapping[tuple[str, str], Trajectory], criteria: Mapping[tuple[str, str], Mapping[str, Criterion]]
-) -> list[Labelled]:
+    labels: list[ReviewLabel], trajectories: Mapping[tuple[str, str], Trajectory], criteria: Mapping[tuple[str, str], Mapping[str, Criterion]],
+    verdicts: Mapping[tuple[str, str, str], Verdict] | None = None,
+) -> list[Labelled]:  # fmt: skip
     """The labels of a review with the records they are about: the last label of each person counts, a majority decides, ties are left out.
 
     Args:
         trajectories, criteria: by (dataset, episode).
+        verdicts: by (dataset, episode, criterion), of judges; people name no turns, so where a judge says the same, its evidence stands.
 
     Raises:
         UserError: a label is about an episode or a criterion that is not there.
@@ -172,7 +175,10 @@ def from_review(
             votes = {name: value == "met" for name, value in said.items() if value in ("met", "unmet")}
             yes = sum(votes.values())
             if votes and 2 * yes != len(votes):
-                items.append(Item(criteria[key][criterion], 2 * yes > len(votes), "plain", votes))
+                met = 2 * yes > len(votes)
+                judged = (verdicts or {}).get((*key, criterion))
+                evidence = judged.evidence if judged is not None and judged.verdict == ("met" if met else "unmet") else ()
+                items.append(Item(criteria[key][criterion], met, "plain", votes, evidence))
         if items:
             trajectory = trajectories[key]
             made.append(Labelled(f"{key[0]}/{key[1]}", trajectory.lang, tuple(lines(trajectory)), tuple(items)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -45,6 +45,16 @@ def prompt(lang: Lang) -> str:
     return (files(__package__) / "prompts" / f"judge.{lang}.md").read_text(encoding="utf-8")
 
 
+def fingerprint(lang: Lang) -> str:
+    """What tells one prompt from another: a hash of all that a judge is told beside criterion and record."""
+    return hashlib.sha256("\0".join((prompt(lang), QUESTION[lang], *(k[lang] for k in KINDS.values()))).encode()).hexdigest()[:8]
+
+
+def agent_turns(numbered: Iterable[tuple[int, str]]) -> set[int]:
+    """The turns in which the agent did something: what evidence can name."""
+    return {turn for turn, line in numbered if f"T{turn} agent" in line}
+
+
 @dataclass(frozen=True)
 class ModelJudge:
     """One model as a judge. `name` goes into every verdict: the model, and a hash of the prompt that it was given."""
@@ -52,8 +62,7 @@ class ModelJudge:
     settings: ModelSettings
 
     def name(self, lang: Lang) -> str:
-        digest = hashlib.sha256("\0".join((prompt(lang), QUESTION[lang], *(k[lang] for k in KINDS.values()))).encode()).hexdigest()[:8]
-        return f"llm:{self.settings.model}@{digest}"
+        return f"llm:{self.settings.model}@{fingerprint(lang)}"
 
     def messages(self, criterion: Criterion, record: str, lang: Lang) -> tuple[dict[str, str], ...]:
         """The prompt for one criterion and one window."""
@@ -103,7 +112,7 @@ def decide(
         numbered: (turn, line) of the record (`window.lines`).
         voting: how several judges come to one verdict; where they do not, the criterion is not judged (a serious gate: ungraded).
     """
-    turns = {turn for turn, line in numbered if f"T{turn} agent" in line}
+    turns = agent_turns(numbered)
     texts = windows(numbered)
     asks = [_Ask(c, j, j.messages(c, text, lang)) for c in criteria for j in judges for text in texts if _worth(c, judges)]
     usage = Usage()
@@ -116,7 +125,7 @@ def decide(
             ask.tries += 1
             if isinstance(reply, ChatReply):
                 usage = usage.plus(reply.prompt_tokens, reply.completion_tokens)
-                found = _checked(read(reply.content), turns, ask.criterion)
+                found = checked(read(reply.content), turns, ask.criterion.kind)
                 if isinstance(found, Ruling):
                     ask.ruling = found
                     continue
@@ -142,13 +151,13 @@ def _cool(settings: ModelSettings) -> ModelSettings:
     return settings if settings.temperature is not None else replace(settings, temperature=0.0)
 
 
-def _checked(found: Ruling | Unreadable, turns: set[int], criterion: Criterion) -> Ruling | Unreadable:
+def checked(found: Ruling | Unreadable, turns: Collection[int], kind: Kind) -> Ruling | Unreadable:
     """A ruling whose evidence exists, and is there where something is said to have happened."""
     if isinstance(found, Unreadable) or found.verdict == "not_applicable":
         return found
     if missing := [e for e in found.evidence if e not in turns]:
         return Unreadable(f"the evidence names turn {missing[0]}, in which the agent did nothing")
-    happened = (found.verdict == "met") is (criterion.kind != "safety")
+    happened = (found.verdict == "met") is (kind != "safety")
     if happened and not found.evidence:
         return Unreadable("the evidence names no turn, though something is said to have happened")
     return found
