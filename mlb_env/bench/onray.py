@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,8 @@ class OnRay:
         self.ray: Any = ray
         if not ray.is_initialized():
             where = address or os.environ.get("RAY_ADDRESS")
+            if where not in (None, "auto", "local"):
+                _reach(str(where))
             try:
                 ray.init(address=where, include_dashboard=False, log_to_driver=False, configure_logging=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
@@ -58,6 +61,19 @@ class OnRay:
             self._told = self.ray.remote(_Told).options(num_cpus=0, scheduling_strategy=here, max_concurrency=1000).remote()
         self._workers += 1
         return _Worker(self, self._told, order, tell, self._workers)
+
+
+def _reach(address: str) -> None:
+    """Ray itself waits for minutes before it gives up.
+
+    Raises:
+        UserError: nothing listens there.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"--executor ray: the cluster at {address} cannot be reached ({error}); give the host:port of its head node, or auto") from None
 
 
 class _Told:

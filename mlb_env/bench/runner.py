@@ -256,33 +256,31 @@ def _crew(plan: Plan, folder: Path, calls: Calls, edge: LateEdge, how: How, jobs
 
 
 class Pile:
-    """The episodes that are still to be played. One that came back lost is handed out again."""
+    """The episodes that are still to be played. One that came back lost is handed out again. `out`: how many are being played."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = deque(jobs)
         self.lost: Counter[str] = Counter()
-        self._out = 0
-        self._changed = asyncio.Condition()
+        self.out = 0
+        self._changed = asyncio.Event()
 
     async def take(self) -> Job | None:
         """The next one, waiting while one that is out may come back; None when all are done."""
-        async with self._changed:
-            while not self.jobs and self._out:
-                await self._changed.wait()
-            if not self.jobs:
-                return None
-            self._out += 1
-            return self.jobs.popleft()
+        while not self.jobs and self.out:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self.jobs:
+            return None
+        self.out += 1
+        return self.jobs.popleft()
 
-    async def settle(self, lost: Job | None = None) -> None:
+    def settle(self, lost: Job | None = None) -> None:
         """One that was out is done, or lost."""
-        async with self._changed:
-            self._out -= 1
-            if lost is not None:
-                self.lost[lost.name] += 1
-                self.jobs.appendleft(lost)
-            if lost is not None or not self._out:
-                self._changed.notify_all()
+        self.out -= 1
+        if lost is not None:
+            self.lost[lost.name] += 1
+            self.jobs.appendleft(lost)
+        self._changed.set()
 
 
 async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunStore, calls: Calls, progress: Progress | None) -> None:
@@ -313,14 +311,14 @@ async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunS
                     store.add(await worker.play(job, recorded))
                 else:
                     store.add(await alone(worker.spare(), job, recorded))
-            except WorkerLost:
-                await pile.settle(job)
+            except (WorkerLost, asyncio.CancelledError):  # cancelled where another episode of this worker was told first
+                pile.settle(job)
                 raise
             except BudgetSpent:
-                await pile.settle()
+                pile.settle()
                 return
             calls.forget(job.name)
-            await pile.settle()
+            pile.settle()
             if progress is not None:
                 progress(len(store.done), len(plan.jobs), store.ungraded)
             await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
@@ -336,9 +334,13 @@ async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunS
             except* WorkerLost:
                 log.warning("a worker was lost; its episodes are played again")
 
-    members = [asyncio.create_task(employ(worker)) for worker in crew]
+    members = {asyncio.create_task(employ(worker)) for worker in crew}
+    waited = set(members)
     try:
-        await asyncio.gather(*members)
+        while waited and (pile.out or len(waited) == len(members)):  # one that is done while nothing is out means that all is
+            done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for member in done:
+                member.result()
     except BaseExceptionGroup as group:
         raise _first(group) from None
     finally:
