@@ -33,6 +33,8 @@ def agree(
     labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
     judge: Annotated[str, typer.Option(help="llm:MODEL, or several joined by + (a panel).")],
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str, typer.Option(help="Several judges: majority or unanimous.")] = "majority",
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run that LABELS is a review of (mlb judge review).")] = None,
@@ -45,14 +47,14 @@ def agree(
     from ..bench.agree import agree as measure
     from ..bench.agree import calibration
     from ..bench.review import open_run, read_review
-    from ..bench.settings import RunSettings, judge_config
+    from ..bench.settings import RunSettings, judge_config, judge_flags
     from ..judge.labels import from_review, read_labels
     from ..llm.endpoint import ModelEdge
 
     if save is not None and save.exists():
         raise UserError(f"'{save}' is there already; name a new file for --save")
     settings = RunSettings.of(judge=judge, judge_vote=judge_vote,
-                              judge_models=judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config))  # fmt: skip
+                              judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))  # fmt: skip
     bench = settings.bench()
     if bench.rules or not bench.models:
         raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")

@@ -29,6 +29,8 @@ def grade(
     out: Annotated[Path | None, typer.Option("--out", help="Write the run with the new verdicts to this new folder.")] = None,
     judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL, several joined by +, or llm:MODEL alone.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
@@ -37,13 +39,13 @@ def grade(
     import asyncio
 
     from ..bench.regrade import aregrade
-    from ..bench.settings import RunSettings, judge_config
+    from ..bench.settings import RunSettings, judge_config, judge_flags
     from .table import console, show_run
 
     if write and out is not None:
         raise UserError("--write and --out exclude each other")
     given = {"judge": judge, "judge_vote": judge_vote,
-             "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None}  # fmt: skip
+             "judge_models": judge_config(judge, judge_flags(judge_base_url, judge_protocol), config) or None}  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
     if calibration is not None:
         from .run import calibrated

@@ -62,6 +62,8 @@ def run(
     judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL (a model for what needs meaning), several "
                                                    "joined by +, llm:MODEL alone, or none.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
@@ -78,7 +80,7 @@ def run(
     """Play scenarios with an agent; without options, the offline baseline over all bundled scenarios."""
     from ..bench.calls import Cassette
     from ..bench.runner import aresume, arun
-    from ..bench.settings import RunSettings, judge_config, model_config, patient_config
+    from ..bench.settings import RunSettings, judge_config, judge_flags, model_config, patient_config
 
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
              "max_tokens": model_max_tokens, "extra_body": _json(extra_body)}  # fmt: skip
@@ -89,7 +91,7 @@ def run(
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "record_tools": record_tools, "record": record, "shard": shard,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
-        "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None,
+        "judge_models": judge_config(judge, judge_flags(judge_base_url, judge_protocol), config) or None,
         "judge_vote": judge_vote,
         "patient_model": patient_config(patient, {"base_url": patient_base_url} if patient_base_url else {}, config),
     }  # fmt: skip
