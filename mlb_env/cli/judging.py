@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import UserError
-from . import refusal
+from . import refusal, trust
 
 if TYPE_CHECKING:
     from ..bench.agree import Agreement
@@ -26,6 +26,7 @@ def group() -> typer.Typer:
     app.command("agree")(agree)
     app.command("review")(review)
     app.command("disagreements")(disagreements)
+    app.command("bias")(trust.bias)
     return app
 
 
@@ -46,9 +47,8 @@ def agree(
     """How far a judge of meaning agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
     from ..bench.agree import agree as measure
     from ..bench.agree import calibration
-    from ..bench.review import open_run, read_review
+    from ..bench.review import labelled_set
     from ..bench.settings import RunSettings, judge_config, judge_flags
-    from ..judge.labels import from_review, read_labels
     from ..llm.endpoint import ModelEdge
 
     if save is not None and save.exists():
@@ -58,15 +58,7 @@ def agree(
     bench = settings.bench()
     if bench.rules or not bench.models:
         raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")
-    if run is not None:
-        reviewed = open_run(run)
-        labelled = from_review(read_review(labels), reviewed.trajectories, reviewed.criteria)
-        if not labelled:
-            raise UserError(f"{labels} holds no label of met or unmet that a majority agrees on")
-    else:
-        labelled = [d.labelled() for d in read_labels(labels) if part is None or d.part == part]
-    if not labelled:
-        raise UserError(f"{labels} has nothing in the part '{part}'; there are tune and held")
+    labelled = labelled_set(labels, run, part)
     for model in settings.judge_models:
         ModelEdge.check(model.settings())
 

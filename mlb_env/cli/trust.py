@@ -1,0 +1,112 @@
+"""`mlb judge bias`, `sensitivity`, `diff`: how far a judge, the ranks by a rubric, and two gradings of a run may be believed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..bench.bias import Bias, Bound
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+WHAT = {
+    "again": "asked again as it was", "place": "criterion after the record", "order": "criteria in reverse order",
+    "length": "agent's turns padded",
+}  # fmt: skip
+
+
+def bias(
+    labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
+    judge: Annotated[str, typer.Option(help="llm:MODEL, one judge.")],
+    judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's model; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How the model judges: rubric (the default) or mlb.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run that LABELS is a review of (mlb judge review).")] = None,
+    under_test: Annotated[str | None, typer.Option(help="The model whose runs are judged: says whether it is of the judge's family. "
+                                                        "Default: that of --run.")] = None,
+    part: Annotated[str | None, typer.Option(help="Only this part of the set: tune or held.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the padding.")] = 0,
+    concurrency: Annotated[int, typer.Option(help="Dialogues at once.", min=1)] = 8,
+    as_json: Json = False,
+) -> None:
+    """Does a judge change its verdicts for what should not matter: where the criterion stands, the order of criteria, the length of the talk?"""
+    from random import Random
+
+    from ..bench.bias import bias as measure
+    from ..bench.review import labelled_set
+    from ..bench.settings import RunSettings, judge_config, judge_flags
+    from ..bench.store import read_header
+    from ..llm.endpoint import ModelEdge
+    from .table import family
+
+    settings = RunSettings.of(judge=judge, judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))
+    bench = settings.bench()
+    if bench.rules or len(bench.models) != 1:
+        raise UserError(f"--judge {judge}: bias is of one judge of meaning; give one llm:MODEL")
+    labelled = labelled_set(labels, run, part)
+    (model,) = bench.models
+    ModelEdge.check(model.settings)
+    if under_test is None and run is not None:
+        tested = read_header(run).settings.model
+        under_test = tested.model if tested else None
+
+    async def work() -> Bias:
+        edge = ModelEdge()
+        try:
+            return await measure(labelled, model, edge, Random(f"{seed}/bias"), concurrency=concurrency)
+        finally:
+            await edge.aclose()
+
+    found = asyncio.run(work())
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2))
+    else:
+        _show_bias(found)
+        if under_test is None:
+            print("family   not known: name the model under test with --under-test MODEL")
+        elif family(under_test) == family(model.settings.model):
+            print(f"family   {under_test} and the judge {model.settings.model} are of one family: it may favour its like")
+        else:
+            print(f"family   {under_test} and the judge {model.settings.model} are of two families by their names")
+    if not found.decided:
+        raise typer.Exit(1)
+
+
+def _show_bias(found: Bias) -> None:
+    from rich.table import Table
+
+    from .table import console
+
+    out = console()
+    share = "–" if found.met is None else f"{found.met:.0%}"
+    out.print(f"{', '.join(found.judge)}: {found.items} labelled criteria, {found.decided} decided, {share} of them met", highlight=False, markup=False)
+    table: Table = Table(box=None, pad_edge=False)
+    table.add_column("changed")
+    for name in ("n", "flipped", "95 % interval", "to met", "to unmet", "shift of met", "95 % interval", "lost"):
+        table.add_column(name, justify="right")
+    for e in found.effects:
+        table.add_row(WHAT[e.change], str(e.pairs), _share(e.flipped.value), _between(e.flipped), str(e.to_met), str(e.to_unmet),
+                      _share(e.shift.value, signed=True), _between(e.shift, signed=True), str(e.lost))  # fmt: skip
+    out.print(table)
+    for change, why in found.left_out.items():
+        out.print(f"not measured: {WHAT[change]} ({why})", highlight=False)
+    out.print("What the judge flips when asked again as it was is its noise; a bias is what a change flips beyond it, or a shift whose interval "
+              "leaves out 0.", style="dim")  # fmt: skip
+    usage = found.usage
+    out.print(f"{usage.calls} calls, {usage.prompt_tokens} + {usage.completion_tokens} tokens", highlight=False)
+
+
+def _share(value: float | None, *, signed: bool = False) -> str:
+    return "–" if value is None else f"{value:+.1%}" if signed else f"{value:.1%}"
+
+
+def _between(bound: Bound, *, signed: bool = False) -> str:
+    return "–" if bound.low is None or bound.high is None else f"{_share(bound.low, signed=signed)} to {_share(bound.high, signed=signed)}"
