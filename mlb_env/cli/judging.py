@@ -27,6 +27,7 @@ def group() -> typer.Typer:
     app.command("review")(review)
     app.command("disagreements")(disagreements)
     app.command("bias")(trust.bias)
+    app.command("sensitivity")(trust.sensitivity)
     return app
 
 

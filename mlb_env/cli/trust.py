@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..bench.bias import Bias, Bound
+    from ..bench.sensitivity import Sensitivity
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 WHAT = {
@@ -110,3 +111,55 @@ def _share(value: float | None, *, signed: bool = False) -> str:
 
 def _between(bound: Bound, *, signed: bool = False) -> str:
     return "–" if bound.low is None or bound.high is None else f"{_share(bound.low, signed=signed)} to {_share(bound.high, signed=signed)}"
+
+
+def sensitivity(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs over the same scenarios.")],
+    draws: Annotated[int, typer.Option(help="How many times all weights are drawn.", min=1, max=100_000)] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
+    by: Annotated[str, typer.Option(help="criterion: each criterion has a draw of its own; template: all of one template (G4 ...) share it.")] = "criterion",
+    as_json: Json = False,
+) -> None:
+    """How far scores and ranks depend on the rubric's weights and caps: saved verdicts, scored again many times."""
+    from ..bench.sensitivity import sensitivity as measure
+
+    if by not in ("criterion", "template"):
+        raise UserError(f"--by {by}: weights are drawn by criterion or by template")
+    found = measure(runs, draws=draws, seed=seed, by="template" if by == "template" else "criterion")
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2))
+    else:
+        _show_sensitivity(found)
+
+
+def _show_sensitivity(found: Sensitivity) -> None:
+    from rich.table import Table
+
+    from .table import console, number
+
+    out = console()
+    out.print(f"{found.episodes} episodes; {found.draws} draws of all weights × 0.5 to 2, by {found.by}, seed {found.seed}", highlight=False)
+    variants = list(found.runs[0].variants)
+    table: Table = Table(box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for name in ("score", "5 % to 95 %", "lowest to highest", *variants):
+        table.add_column(name, justify="right")
+    for r in sorted(found.runs, key=lambda r: -r.score):
+        table.add_row(r.run, number(r.score), f"{r.low:.3f} – {r.high:.3f}", f"{r.lowest:.3f} – {r.highest:.3f}",
+                      *(number(r.variants[v]) for v in variants))  # fmt: skip
+    out.print(table)
+    if found.ranks is None:
+        return
+    pairs: Table = Table(box=None, pad_edge=False)
+    pairs.add_column("pair", overflow="fold")
+    for name in ("difference", "order kept", *variants):
+        pairs.add_column(name, justify="right")
+    for p in found.pairs:
+        pairs.add_row(f"{p.a} − {p.b}", f"{p.difference:+.3f}", f"{p.kept:.1%}", *("kept" if p.variants[v] else "turned" for v in variants))
+    out.print(pairs)
+    ranks = found.ranks
+    out.print(f"Kendall's tau with the ranks as they are: mean {number(ranks.mean)}, 5 % {number(ranks.low)}, lowest {number(ranks.lowest)}; "
+              f"all pairs keep their order in {ranks.same:.1%} of the draws", highlight=False)  # fmt: skip
+    out.print("tau with one change: " + ", ".join(f"{name} {number(tau)}" for name, tau in ranks.variants.items()), highlight=False)
+    if len(set(found.judges)) > 1:
+        out.print(f"These runs were judged by different judges ({', '.join(dict.fromkeys(found.judges))}): their scores are not comparable.", style="yellow")
