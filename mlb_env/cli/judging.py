@@ -28,6 +28,7 @@ def group() -> typer.Typer:
     app.command("disagreements")(disagreements)
     app.command("bias")(trust.bias)
     app.command("sensitivity")(trust.sensitivity)
+    app.command("diff")(trust.diff)
     return app
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..bench.bias import Bias, Bound
+    from ..bench.diff import Diff
     from ..bench.sensitivity import Sensitivity
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -163,3 +164,57 @@ def _show_sensitivity(found: Sensitivity) -> None:
     out.print("tau with one change: " + ", ".join(f"{name} {number(tau)}" for name, tau in ranks.variants.items()), highlight=False)
     if len(set(found.judges)) > 1:
         out.print(f"These runs were judged by different judges ({', '.join(dict.fromkeys(found.judges))}): their scores are not comparable.", style="yellow")
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A graded run.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The same trajectories, graded otherwise: mlb grade RUN_A --judge ... --out RUN_B.")],
+    as_json: Json = False,
+) -> None:
+    """Two gradings of the same trajectories: which criteria changed, how far they agree, what became of the scores."""
+    from ..bench.diff import diff as differing
+
+    found = differing(a, b)
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2))
+    else:
+        _show_diff(found)
+
+
+SHOWN = 20  # templates and episodes that are listed; all are in --json
+
+
+def _show_diff(found: Diff) -> None:
+    from rich.table import Table
+
+    from .table import console, number
+
+    out = console()
+    out.print(f"A = {found.a} ({found.judge_a})\nB = {found.b} ({found.judge_b})\n{found.episodes} episodes, {found.overall.criteria} criteria, "
+              f"{found.overall.changed} with another verdict", highlight=False, markup=False, soft_wrap=True)  # fmt: skip
+    if found.only_a or found.only_b:
+        out.print(f"left out: {found.only_a} criteria only in A, {found.only_b} only in B (the rubric was another)", highlight=False)
+    table: Table = Table(box=None, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for name in ("criteria", "changed", "both decided", "kappa", "95 % interval", "score A", "score B"):
+        table.add_column(name, justify="right")
+    for name, part in (("overall", found.overall), *found.datasets.items()):
+        scores = found.scores.get(name)
+        low_high = "–" if part.low is None or part.high is None else f"{part.low:.3f} – {part.high:.3f}"
+        table.add_row(name, str(part.criteria), str(part.changed), str(part.pairs), number(part.kappa), low_high,
+                      number(scores.a if scores else None), number(scores.b if scores else None))  # fmt: skip
+    out.print(table)
+    changed = sorted(((n, p) for n, p in found.templates.items() if p.changed), key=lambda pair: (-pair[1].changed, pair[0]))
+    for name, part in changed[:SHOWN]:
+        said = ", ".join(f"{n} × {what}" for what, n in part.changes.items())
+        out.print(f"{name}: {part.changed} of {part.criteria}: {said}", highlight=False, markup=False)
+    if len(changed) > SHOWN:
+        out.print(f"and {len(changed) - SHOWN} more templates; all are in --json")
+    if found.moved:
+        out.print(f"{len(found.moved)} episodes with another score:", highlight=False)
+    for m in found.moved[:SHOWN]:
+        out.print(f"  {m.episode} ({m.dataset})  {number(m.a)} -> {number(m.b)}", highlight=False, markup=False)
+    if len(found.moved) > SHOWN:
+        out.print(f"  and {len(found.moved) - SHOWN} more; all are in --json")
+    if not found.overall.changed:
+        out.print("no verdict differs")
