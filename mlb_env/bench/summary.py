@@ -6,9 +6,10 @@ mean over its trials). Dimension: the mean of its datasets with a score. Overall
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from ..judge.triage import CRITERIA, Direction, triage
 from ..spec.base import Model
 from ..spec.rubric import Counts, Judgement, Score
 from ..spec.trajectory import Trajectory, Usage
@@ -64,12 +65,13 @@ class Row:
     usage: dict[str, Usage]
     stop_reason: str
     patient: PatientFigures | None = None
+    triage: Mapping[Direction, bool] = field(default_factory=dict)  # whether the episode erred, where it could have
 
     @classmethod
     def of(cls, trajectory: Trajectory, judgement: Judgement) -> Row:
         t = trajectory
         return cls(t.episode, t.scenario, t.dataset, t.dimension, t.lang, t.trial, t.family, judgement.score, t.usage,
-                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None)  # fmt: skip
+                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None, triage(judgement.verdicts))  # fmt: skip
 
     @property
     def item(self) -> tuple[str, str]:
@@ -110,6 +112,16 @@ class HarmRate(Model):
     omissions: int
 
 
+class TriageRate(Model):
+    """Triage errors of one direction (judge/triage.py). `episodes`: with the opportunity; `erred`: of those, with the error; `per_100`: their
+    rate in 100, with Wilson's interval."""
+
+    episodes: int
+    erred: int
+    per_100: float
+    ci95: Interval
+
+
 class Spent(Model):
     """Model calls of one role; `cost` in US dollars, null where no price is known."""
 
@@ -128,6 +140,7 @@ class Summary(Model):
     dimensions: dict[str, Group]
     datasets: dict[str, Group]
     harms: dict[str, HarmRate]
+    triage: dict[Direction, TriageRate] = {}
     usage: dict[str, Spent]
     stop_reasons: dict[str, int]
     failures: dict[str, int]
@@ -156,7 +169,7 @@ def summarise(rows: Sequence[Row], *, trials: int) -> Summary:
     return Summary(
         coverage=_round(1 - ungraded / len(rows)),
         overall=_merge(list(dimensions.values()), [[tallies[d] for d in sets] for sets in parts.values()]),
-        dimensions=dimensions, datasets=datasets, harms=_harms(rows), usage=_usage(rows),
+        dimensions=dimensions, datasets=datasets, harms=_harms(rows), triage=_triage(rows), usage=_usage(rows),
         stop_reasons=_count(r.stop_reason for r in rows),
         failures=_count(r.score.ungraded for r in rows if r.score.ungraded), trials=trials,
         patients=PatientFigures.total(r.patient for r in rows if r.patient),
@@ -262,6 +275,17 @@ def _harms(rows: Sequence[Row]) -> dict[str, HarmRate]:
             ci95=_interval((100 * interval[0], 100 * interval[1]) if interval else None),
             acts=sum(h.kind == "act" for h in harms), omissions=sum(h.kind == "omission" for h in harms),
         )  # fmt: skip
+    return made
+
+
+def _triage(rows: Sequence[Row]) -> dict[Direction, TriageRate]:
+    made: dict[Direction, TriageRate] = {}
+    for direction in CRITERIA:
+        found = [r.triage[direction] for r in rows if not r.score.ungraded and direction in r.triage]
+        interval = wilson(sum(found), len(found))
+        if interval is not None:
+            made[direction] = TriageRate(episodes=len(found), erred=sum(found), per_100=_round(100 * sum(found) / len(found)),
+                                         ci95=(_round(100 * interval[0]), _round(100 * interval[1])))  # fmt: skip
     return made
 
 

@@ -49,6 +49,8 @@ def show_run(out: Console, header: RunHeader, summary: Summary, folder: Path) ->
     if summary.harms:
         out.print()
         out.print(harms(summary.harms))
+    for line in triage(summary):
+        out.print(line, soft_wrap=True)
     out.print()
     for line in notes(header, summary, folder):
         out.print(line, soft_wrap=line.startswith("  "))
@@ -159,6 +161,13 @@ def harms(rates: dict[str, HarmRate]) -> Table:
         table.add_row(f"{grade} {HARMS[grade]}", str(rate.count), str(rate.acts), str(rate.omissions),
                       f"{rate.harmed} of {rate.episodes}", number(rate.per_100, 1), interval(rate.ci95, 1), style=style)  # fmt: skip
     return table
+
+
+def triage(summary: Summary) -> list[str]:
+    """Under- and over-triage, where there was an opportunity for either."""
+    words = {"under": "under-triage (too calm, or too late)", "over": "over-triage (two or more steps)"}
+    return [f"{words[d]}: {r.erred} of {r.episodes} episodes that could, {number(r.per_100, 1)} in 100 ({interval(r.ci95, 1)})"
+            for d, r in summary.triage.items()]  # fmt: skip
 
 
 def _trust(header: RunHeader) -> list[str]:
