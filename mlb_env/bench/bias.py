@@ -76,7 +76,7 @@ async def bias(labelled: Sequence[Labelled], judge: ModelJudge, edge: Edge, rng:
 
     async def one(dialogue: Labelled, asked: ModelJudge, change: Change | None) -> tuple[dict[str, Decision], Usage]:
         lines = padded(dialogue.lines, dialogue.lang, Random(fill[dialogue.id])) if change == "length" else dialogue.lines
-        criteria = [i.criterion.model_copy(update={"gate": None}) for i in dialogue.items]  # a serious gate is not asked of a single judge
+        criteria = [i.criterion for i in ungated(dialogue).items]
         async with gate:
             return await adrive(decide(criteria, lines, [asked], dialogue.lang, seed=SEED if change == "again" else 0), edge)
 
@@ -101,6 +101,11 @@ async def bias(labelled: Sequence[Labelled], judge: ModelJudge, edge: Edge, rng:
         judge=tuple(judge.name(lang) for lang in sorted({d.lang for d in labelled})), items=sum(len(d.items) for d in labelled), decided=len(verdicts),
         met=round(verdicts.count("met") / len(verdicts), 6) if verdicts else None, effects=tuple(effects), left_out=left_out, usage=usage,
     )  # fmt: skip
+
+
+def ungated(dialogue: Labelled) -> Labelled:
+    """The same labels without gates: a serious gate is not asked of a single judge, and here no score is made."""
+    return replace(dialogue, items=tuple(replace(i, criterion=i.criterion.model_copy(update={"gate": None})) for i in dialogue.items))
 
 
 def _effect(change: Change, labelled: Sequence[Labelled], first: Sequence[dict[str, Decision]], then: Sequence[dict[str, Decision]]) -> Effect:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -51,6 +52,7 @@ def agree(
     from ..bench.agree import calibration
     from ..bench.review import labelled_set
     from ..bench.settings import RunSettings, judge_config, judge_flags
+    from ..judge.estimate import of_labels
     from ..llm.endpoint import ModelEdge
 
     if save is not None and save.exists():
@@ -63,6 +65,7 @@ def agree(
     labelled = labelled_set(labels, run, part)
     for model in settings.judge_models:
         ModelEdge.check(model.settings())
+    print(f"estimate: {of_labels(labelled, bench.models, repeat)}", file=sys.stderr)
 
     async def work() -> Agreement:
         edge = ModelEdge()

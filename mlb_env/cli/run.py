@@ -177,6 +177,11 @@ def _announce(plan: Plan, folder: Path, *, resumed: bool) -> None:
         longest = f", replies of at most {model.max_tokens} tokens" if model.max_tokens else ""
         print(f"estimate: at most {plan.max_calls} calls of {model.model} at {where}{longest}; "
               "prices are not known to mlb-env", file=sys.stderr)  # fmt: skip
+    if plan.settings.judge_models:
+        from ..judge.estimate import of_plays
+
+        cost = of_plays(((j.play, j.lang) for j in plan.jobs), plan.settings.bench())
+        print(f"estimate: at least {cost}; the dialogues, not known yet, come on top of the tokens", file=sys.stderr)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,10 +43,12 @@ def bias(
     """Does a judge change its verdicts for what should not matter: where the criterion stands, the order of criteria, the length of the talk?"""
     from random import Random
 
+    from ..bench.bias import CHANGES, ungated
     from ..bench.bias import bias as measure
     from ..bench.review import labelled_set
     from ..bench.settings import RunSettings, judge_config, judge_flags
     from ..bench.store import read_header
+    from ..judge.estimate import of_labels
     from ..llm.endpoint import ModelEdge
     from .table import family
 
@@ -59,6 +62,8 @@ def bias(
     if under_test is None and run is not None:
         tested = read_header(run).settings.model
         under_test = tested.model if tested else None
+
+    print(f"estimate: {of_labels(map(ungated, labelled), bench.models, 1 + len(CHANGES))}", file=sys.stderr)
 
     async def work() -> Bias:
         edge = ModelEdge()
