@@ -186,6 +186,7 @@ def test_the_command_prints_shares_intervals_and_the_family(tmp_path: Path) -> N
         done = command("--judge", "llm:qwen-8b", "--judge-base-url", server.url, "--under-test", "Qwen/Qwen3-8B")
         other = command("--judge", "llm:qwen-8b", "--judge-base-url", server.url, "--json")
     assert done.returncode == 0 and "of one family" in done.stdout and re.search(r"padded +8 +50.0%.*\+50.0%", done.stdout), done.stdout + done.stderr
+    assert "estimate: 32 judge calls" in done.stderr and len(server.requests) == 2 * 32
     assert Bias.model_validate_json(other.stdout).effects[-1].to_met == 4
     for arguments, says in ((["--judge", "rules"], "one llm:MODEL"), (["--judge", "llm:a+llm:b"], "one llm:MODEL"),
                             (["--judge", "llm:a", "--part", "tune"], "nothing in the part")):  # fmt: skip

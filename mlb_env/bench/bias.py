@@ -80,8 +80,7 @@ async def bias(labelled: Sequence[Labelled], judge: ModelJudge, edge: Edge, rng:
         async with gate:
             return await adrive(decide(criteria, lines, [asked], dialogue.lang, seed=SEED if change == "again" else 0), edge)
 
-    several = any(len(b) > 1 for d in labelled for b in judge.batches([i.criterion for i in d.items]))
-    left_out = {} if several or "order" not in changes else {"order": "no call of this judge on these labels holds several criteria"}
+    left_out = no_occasion(labelled, judge)
     variants: dict[Change, ModelJudge] = {"place": replace(judge, last=True), "order": replace(judge, turned=True)}
     usage = Usage()
 
@@ -99,8 +98,14 @@ async def bias(labelled: Sequence[Labelled], judge: ModelJudge, edge: Edge, rng:
     verdicts = [d.verdict for by in first for d in by.values() if d.verdict in DECIDED]
     return Bias(
         judge=tuple(judge.name(lang) for lang in sorted({d.lang for d in labelled})), items=sum(len(d.items) for d in labelled), decided=len(verdicts),
-        met=round(verdicts.count("met") / len(verdicts), 6) if verdicts else None, effects=tuple(effects), left_out=left_out, usage=usage,
+        met=round(verdicts.count("met") / len(verdicts), 6) if verdicts else None, effects=tuple(effects), left_out={c: w for c, w in left_out.items() if c in changes}, usage=usage,
     )  # fmt: skip
+
+
+def no_occasion(labelled: Sequence[Labelled], judge: ModelJudge) -> dict[str, str]:
+    """The changes that these labels and this judge give no occasion for, with the reason."""
+    several = any(len(b) > 1 for d in labelled for b in judge.batches([i.criterion for i in d.items]))
+    return {} if several else {"order": "no call of this judge on these labels holds several criteria"}
 
 
 def ungated(dialogue: Labelled) -> Labelled:

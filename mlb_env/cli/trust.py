@@ -43,7 +43,7 @@ def bias(
     """Does a judge change its verdicts for what should not matter: where the criterion stands, the order of criteria, the length of the talk?"""
     from random import Random
 
-    from ..bench.bias import CHANGES, ungated
+    from ..bench.bias import CHANGES, no_occasion, ungated
     from ..bench.bias import bias as measure
     from ..bench.review import labelled_set
     from ..bench.settings import RunSettings, judge_config, judge_flags
@@ -63,7 +63,8 @@ def bias(
         tested = read_header(run).settings.model
         under_test = tested.model if tested else None
 
-    print(f"estimate: {of_labels(map(ungated, labelled), bench.models, 1 + len(CHANGES))}", file=sys.stderr)
+    rounds = 1 + len(CHANGES) - len(no_occasion(labelled, model))
+    print(f"estimate: {of_labels(map(ungated, labelled), bench.models, rounds)}", file=sys.stderr)
 
     async def work() -> Bias:
         edge = ModelEdge()
