@@ -13,7 +13,7 @@ import pytest
 
 from mlb_env.bench.regrade import aregrade
 from mlb_env.bench.runner import arun
-from mlb_env.bench.settings import RunSettings
+from mlb_env.bench.settings import ModelConfig, RunSettings
 from mlb_env.catalog.play import Play
 from mlb_env.effects import ModelSettings, drive
 from mlb_env.judge.grade import Bench, grade, grading
@@ -237,6 +237,8 @@ def test_a_saved_run_is_judged_again_by_a_model_and_says_that_it_is_uncalibrated
     assert new.summary.overall.score == 1.0 and new.header.settings.judge == "rules+llm:a+llm:b" and len(new.changed) == len(new.judgements)
     said = "\n".join(notes(new.header, new.summary, tmp_path / "run"))
     assert "UNCALIBRATED" in said and "of one family" not in said
+    tested = new.header.settings.model_copy(update={"model": ModelConfig(model="vendor/A-7B")})
+    assert "are of one family" in "\n".join(notes(new.header.model_copy(update={"settings": tested}), new.summary, tmp_path / "run"))
     assert "two judges that agree" in "\n".join(notes(single.header, single.summary, tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["settings"]["judge"] == "rules", "nothing was changed"
 

@@ -94,7 +94,7 @@ def test_offline_episodes_and_budgets_on_a_cluster(cluster: Any, tmp_path: Path)
 
 @needs_ray
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--executor ray: the cluster at .* cannot be reached"):
+    with pytest.raises(UserError, match=r"--executor ray: the cluster at .* cannot be reached"):
         run(RunSettings.of(limit=1), tmp_path / "run", executor="ray", address="127.0.0.1:1", workers=1)
 
 

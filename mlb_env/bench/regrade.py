@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog.load import open_catalog
+from ..catalog.load import Catalog, open_catalog
 from ..catalog.play import Play
 from ..errors import UserError
+from ..judge.estimate import Cost, of_trajectories
 from ..llm.endpoint import ModelEdge
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
@@ -52,25 +54,39 @@ class Regraded:
         copy_run(self.folder, out, self.header, self.judgements, self.summary)
 
 
-async def aregrade(folder: Path, settings: RunSettings | None = None, concurrency: int = 8) -> Regraded:
+def estimate(folder: Path, settings: RunSettings) -> Cost:
+    """What judging a finished run again will cost; nothing is asked.
+
+    Raises:
+        UserError: not a finished run; a scenario of it is no longer there.
+    """
+    header, played = read_header(folder), list(read_played(folder))
+    return of_trajectories(_with_plays(played, _plays(_catalog(header)), folder), settings.bench())
+
+
+async def aregrade(
+    folder: Path, settings: RunSettings | None = None, concurrency: int = 8, before: Callable[[Cost], None] | None = None,
+) -> Regraded:  # fmt: skip
     """Judge a finished run again, also one that has lost its verdicts.jsonl or its summary.json.
 
     Args:
         settings: with the judge, its models and its vote; None: by rules.
         concurrency: episodes judged at once, where models judge.
+        before: told what it will cost, where models judge, before they are asked.
 
     Raises:
         UserError: not a finished run; a scenario of it is no longer there.
     """
     header = read_header(folder)
     played, saved = list(read_played(folder)), has_judgements(folder)
-    before = {j.episode: j for j in read_verdicts(folder)} if saved else {}
-    catalog = open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
-    plays = {(name, p.id): p for name, own in catalog.plays.items() for p in own}
+    earlier = {j.episode: j for j in read_verdicts(folder)} if saved else {}
+    catalog = _catalog(header)
     wanted = settings or RunSettings()
     for config in wanted.judge_models:
         ModelEdge.check(config.settings())
-    chosen = [_play_of(trajectory, plays, folder) for trajectory in played]
+    chosen = _with_plays(played, _plays(catalog), folder)
+    if before is not None and wanted.judge_models:
+        before(of_trajectories(chosen, wanted.bench()))
     gate = asyncio.Semaphore(concurrency)
     edge = ModelEdge()
 
@@ -79,7 +95,7 @@ async def aregrade(folder: Path, settings: RunSettings | None = None, concurrenc
             return await judged(trajectory, play, wanted, edge)
 
     try:
-        judgements = await asyncio.gather(*(one(t, p) for t, p in zip(played, chosen, strict=True)))
+        judgements = await asyncio.gather(*(one(t, p) for t, p in chosen))
     finally:
         await edge.aclose()
     rows = [Row.of(t, j) for t, j in zip(played, judgements, strict=True)]
@@ -89,7 +105,7 @@ async def aregrade(folder: Path, settings: RunSettings | None = None, concurrenc
         header=header.model_copy(update={"content": content, "settings": header.settings.model_copy(update={
             "judge": wanted.judge, "judge_models": wanted.judge_models, "judge_vote": wanted.judge_vote,
             "calibration": wanted.calibration})}),
-        changed=tuple(j.episode for j in judgements if before.get(j.episode) != j),
+        changed=tuple(j.episode for j in judgements if earlier.get(j.episode) != j),
         content_changed=tuple(n for n in content if content[n] != header.content[n]), saved=saved,
     )  # fmt: skip
 
@@ -97,6 +113,18 @@ async def aregrade(folder: Path, settings: RunSettings | None = None, concurrenc
 def regrade(folder: Path) -> Regraded:
     """As `aregrade`, by rules."""
     return asyncio.run(aregrade(folder))
+
+
+def _catalog(header: RunHeader) -> Catalog:
+    return open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
+
+
+def _plays(catalog: Catalog) -> dict[tuple[str, str], Play]:
+    return {(name, p.id): p for name, own in catalog.plays.items() for p in own}
+
+
+def _with_plays(played: Sequence[Trajectory], plays: dict[tuple[str, str], Play], folder: Path) -> list[tuple[Trajectory, Play]]:
+    return [(t, _play_of(t, plays, folder)) for t in played]
 
 
 def _play_of(trajectory: Trajectory, plays: dict[tuple[str, str], Play], folder: Path) -> Play:

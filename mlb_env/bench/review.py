@@ -13,7 +13,7 @@ from ..catalog.load import open_catalog
 from ..catalog.read import read_jsonl
 from ..errors import UserError
 from ..judge.derive import rubric_of
-from ..judge.labels import ReviewLabel
+from ..judge.labels import Labelled, ReviewLabel, from_review, read_labels
 from ..spec.rubric import Criterion, Verdict
 from ..spec.trajectory import Trajectory
 from .store import read_header, read_judgements, read_trajectories
@@ -99,3 +99,21 @@ def keep(file: Path, label: ReviewLabel) -> None:
         stream.write(json.dumps(label.model_dump(mode="json"), ensure_ascii=False) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def labelled_set(labels: Path, run: Path | None, part: str | None) -> list[Labelled]:
+    """What a judge is measured on: a labelled set, or the review of a run.
+
+    Raises:
+        UserError: a broken file, or nothing in it that can be used.
+    """
+    if run is not None:
+        reviewed = open_run(run)
+        found = from_review(read_review(labels), reviewed.trajectories, reviewed.criteria)
+        if not found:
+            raise UserError(f"{labels} holds no label of met or unmet that a majority agrees on")
+        return found
+    found = [d.labelled() for d in read_labels(labels) if part is None or d.part == part]
+    if not found:
+        raise UserError(f"{labels} has nothing in the part '{part}'; there are tune and held")
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,7 +12,7 @@ from ..catalog.read import read_text, read_yaml, say
 from ..effects import ModelSettings
 from ..errors import UserError
 from ..judge.grade import Bench
-from ..judge.meaning import ModelJudge
+from ..judge.meaning import ModelJudge, Protocol
 from ..llm.pace import Pace, Paces
 from ..spec.base import Model
 
@@ -42,7 +42,13 @@ class ModelConfig(Model):
         return self
 
     def settings(self) -> ModelSettings:
-        return ModelSettings(**self.model_dump())
+        return ModelSettings(**{name: getattr(self, name) for name in ModelConfig.model_fields})
+
+
+class JudgeConfig(ModelConfig):
+    """A judge's model. `protocol`: how it is asked: `rubric` (JSON verdict with evidence) or `mlb` (MLB's one-word verdicts and marks)."""
+
+    protocol: Protocol = "rubric"
 
 
 class ConfigFile(Model):
@@ -96,7 +102,7 @@ class RunSettings(Model):
     patient: str = "offline"
     persona: str | None = None
     judge: str = "rules"
-    judge_models: tuple[ModelConfig, ...] = ()  # one for each llm:<model> of `judge`, in order
+    judge_models: tuple[JudgeConfig, ...] = ()  # one for each llm:<model> of `judge`, in order
     judge_vote: Literal["majority", "unanimous"] = "majority"
     calibration: Calibration | None = None  # what is known of the judge's agreement with people
     max_turns: int | None = Field(default=None, ge=1)
@@ -144,14 +150,14 @@ class RunSettings(Model):
     def _with_judge(self) -> Self:
         """Settings whose judge is one there is, with the models of its parts."""
         names = judge_models(self.judge)
-        models = self.judge_models or tuple(ModelConfig(model=name) for name in names)
+        models = self.judge_models or tuple(JudgeConfig(model=name) for name in names)
         if [m.model for m in models] != list(names):
             raise UserError(f"--judge {self.judge}: the model settings of the judge name other models, {', '.join(m.model for m in models)}")
         return self.model_copy(update={"judge_models": models})
 
     def bench(self) -> Bench:
         """Who judges."""
-        return Bench("rules" in self.judge.split("+"), tuple(ModelJudge(m.settings()) for m in self.judge_models), self.judge_vote)
+        return Bench("rules" in self.judge.split("+"), tuple(ModelJudge(m.settings(), m.protocol) for m in self.judge_models), self.judge_vote)
 
     def _with_patient(self) -> Self:
         """Settings whose patient is one there is, with its model where it has one."""
@@ -207,7 +213,7 @@ def judge_models(judge: str) -> tuple[str, ...]:
     return tuple(p[4:] for p in parts if p.startswith("llm:"))
 
 
-def judge_config(judge: str | None, flags: dict[str, Any], config: Path | None) -> tuple[ModelConfig, ...]:
+def judge_config(judge: str | None, flags: dict[str, Any], config: Path | None) -> tuple[JudgeConfig, ...]:
     """The models of the judges: their names from `judge`, the rest from the flags and the section `judge` of `--config`.
 
     Raises:
@@ -217,7 +223,12 @@ def judge_config(judge: str | None, flags: dict[str, Any], config: Path | None) 
     fields, names = {**section, **flags}, judge_models(judge or "rules")
     if not names and fields:
         raise UserError(f"model settings for the judge are given, but the judge is {judge or 'rules'}; add --judge rules+llm:MODEL")
-    return tuple(_model({**fields, "model": name}, section, flags, config) for name in names)
+    return tuple(_model({**fields, "model": name}, section, flags, config, JudgeConfig) for name in names)
+
+
+def judge_flags(base_url: str | None, protocol: str | None) -> dict[str, Any]:
+    """The judge's settings that the command line was given."""
+    return {k: v for k, v in {"base_url": base_url, "protocol": protocol}.items() if v is not None}
 
 
 def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | None:
@@ -230,7 +241,7 @@ def model_config(flags: dict[str, Any], config: Path | None) -> ModelConfig | No
     fields = {**file.agent, **flags}
     if not fields:
         return None
-    return _model(fields, file.agent, flags, config)
+    return _model(fields, file.agent, flags, config, ModelConfig)
 
 
 def read_paces(config: Path | None, requests_per_minute: float | None, tokens_per_minute: float | None) -> Paces:
@@ -272,14 +283,17 @@ def patient_config(patient: str | None, flags: dict[str, Any], config: Path | No
         if fields:
             raise UserError(f"model settings for the patient are given, but the patient is {patient or 'offline'}; add --patient llm:MODEL")
         return None
-    return _model({**fields, "model": name}, section, flags, config)
+    return _model({**fields, "model": name}, section, flags, config, ModelConfig)
 
 
-def _model(fields: dict[str, Any], section: dict[str, Any], flags: dict[str, Any], config: Path | None) -> ModelConfig:
+C = TypeVar("C", bound=ModelConfig)
+
+
+def _model(fields: dict[str, Any], section: dict[str, Any], flags: dict[str, Any], config: Path | None, kind: type[C]) -> C:
     if "model" not in fields:
         raise UserError(f"no model is named, but {', '.join(option(f) for f in sorted(fields))} is given; add --model NAME")
     try:
-        made = ModelConfig.model_validate(fields)
+        made = kind.model_validate(fields)
     except ValidationError as error:
         problem, loc = say(error)
         where = f"{config}: " if config and loc and loc[0] in section and loc[0] not in flags else ""

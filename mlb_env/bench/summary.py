@@ -7,9 +7,10 @@ language, persona or difficulty: as overall, over its episodes only. Micro: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from ..judge.triage import CRITERIA, Direction, triage
 from ..spec.base import Model
 from ..spec.rubric import Counts, Judgement, Score
 from ..spec.trajectory import Trajectory, Usage
@@ -71,12 +72,14 @@ class Row:
     specialty: str = ""
     difficulty: str = ""
     persona: str = ""  # empty where no patient speaks
+    triage: Mapping[Direction, bool] = field(default_factory=dict)  # whether the episode erred, where it could have
 
     @classmethod
     def of(cls, trajectory: Trajectory, judgement: Judgement) -> Row:
         t = trajectory
         return cls(t.episode, t.scenario, t.dataset, t.dimension, t.lang, t.trial, t.family, judgement.score, t.usage,
-                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None, t.turns, t.specialty, t.difficulty, t.persona or "")  # fmt: skip
+                   t.stop_reason, PatientFigures.of([t]) if t.tellings else None, t.turns, t.specialty, t.difficulty, t.persona or "",
+                   triage(judgement.verdicts))  # fmt: skip
 
     @property
     def item(self) -> tuple[str, str]:
@@ -118,6 +121,16 @@ class HarmRate(Model):
     omissions: int
 
 
+class TriageRate(Model):
+    """Triage errors of one direction (judge/triage.py). `episodes`: with the opportunity; `erred`: of those, with the error; `per_100`: their
+    rate in 100, with Wilson's interval."""
+
+    episodes: int
+    erred: int
+    per_100: float
+    ci95: Interval
+
+
 class Spent(Model):
     """Model calls of one role; `cost` in US dollars, null where no price is known."""
 
@@ -140,6 +153,7 @@ class Summary(Model):
     dimensions: dict[str, Group]
     datasets: dict[str, Group]
     harms: dict[str, HarmRate]
+    triage: dict[Direction, TriageRate] = {}
     usage: dict[str, Spent]
     stop_reasons: dict[str, int]
     failures: dict[str, int]
@@ -163,7 +177,7 @@ def summarise(rows: Sequence[Row], *, trials: int) -> Summary:
     overall, dimensions, datasets = _figures(rows, trials)
     return Summary(
         coverage=_round(1 - overall.ungraded / len(rows)), overall=overall,
-        dimensions=dimensions, datasets=datasets, harms=_harms(rows), usage=_usage(rows),
+        dimensions=dimensions, datasets=datasets, harms=_harms(rows), triage=_triage(rows), usage=_usage(rows),
         stop_reasons=_count(r.stop_reason for r in rows),
         failures=_count(r.score.ungraded for r in rows if r.score.ungraded), trials=trials,
         patients=PatientFigures.total(r.patient for r in rows if r.patient),
@@ -204,6 +218,15 @@ def _micro(rows: Sequence[Row], trials: int) -> Group:
     tally = Tally()
     _add_items(tally, rows)
     return _dataset(rows, tally, trials, pooled=False)
+
+
+def overall(rows: Iterable[Row]) -> float | None:
+    """The overall score alone, as `summarise` has it, without intervals (which take their time)."""
+    parts: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        parts.setdefault(row.dimension, {}).setdefault(row.dataset, []).append(row)
+    dimensions = [_round_or_none(mean([_round_or_none(_tally(own).score) for own in sets.values()])) for sets in parts.values()]
+    return _round_or_none(mean(dimensions))
 
 
 def _tally(rows: Sequence[Row], lenient: bool = False) -> Tally:
@@ -301,6 +324,17 @@ def _harms(rows: Sequence[Row]) -> dict[str, HarmRate]:
             ci95=_interval((100 * interval[0], 100 * interval[1]) if interval else None),
             acts=sum(h.kind == "act" for h in harms), omissions=sum(h.kind == "omission" for h in harms),
         )  # fmt: skip
+    return made
+
+
+def _triage(rows: Sequence[Row]) -> dict[Direction, TriageRate]:
+    made: dict[Direction, TriageRate] = {}
+    for direction in CRITERIA:
+        found = [r.triage[direction] for r in rows if not r.score.ungraded and direction in r.triage]
+        interval = wilson(sum(found), len(found))
+        if interval is not None:
+            made[direction] = TriageRate(episodes=len(found), erred=sum(found), per_100=_round(100 * sum(found) / len(found)),
+                                         ci95=(_round(100 * interval[0]), _round(100 * interval[1])))  # fmt: skip
     return made
 
 

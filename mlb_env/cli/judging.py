@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import UserError
-from . import refusal
+from . import refusal, trust
 
 if TYPE_CHECKING:
     from ..bench.agree import Agreement
@@ -29,6 +30,9 @@ def group() -> typer.Typer:
     app.command("review")(review)
     app.command("disagreements")(disagreements)
     app.add_typer(sft(), name="sft")
+    app.command("bias")(trust.bias)
+    app.command("sensitivity")(trust.sensitivity)
+    app.command("diff")(trust.diff)
     return app
 
 
@@ -36,6 +40,8 @@ def agree(
     labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
     judge: Annotated[str, typer.Option(help="llm:MODEL, or several joined by + (a panel).")],
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str, typer.Option(help="Several judges: majority or unanimous.")] = "majority",
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run that LABELS is a review of (mlb judge review).")] = None,
@@ -47,29 +53,22 @@ def agree(
     """How far a judge of meaning agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
     from ..bench.agree import agree as measure
     from ..bench.agree import calibration
-    from ..bench.review import open_run, read_review
-    from ..bench.settings import RunSettings, judge_config
-    from ..judge.labels import from_review, read_labels
+    from ..bench.review import labelled_set
+    from ..bench.settings import RunSettings, judge_config, judge_flags
+    from ..judge.estimate import of_labels
     from ..llm.endpoint import ModelEdge
 
     if save is not None and save.exists():
         raise UserError(f"'{save}' is there already; name a new file for --save")
     settings = RunSettings.of(judge=judge, judge_vote=judge_vote,
-                              judge_models=judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config))  # fmt: skip
+                              judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))  # fmt: skip
     bench = settings.bench()
     if bench.rules or not bench.models:
         raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")
-    if run is not None:
-        reviewed = open_run(run)
-        labelled = from_review(read_review(labels), reviewed.trajectories, reviewed.criteria)
-        if not labelled:
-            raise UserError(f"{labels} holds no label of met or unmet that a majority agrees on")
-    else:
-        labelled = [d.labelled() for d in read_labels(labels) if part is None or d.part == part]
-    if not labelled:
-        raise UserError(f"{labels} has nothing in the part '{part}'; there are tune and held")
+    labelled = labelled_set(labels, run, part)
     for model in settings.judge_models:
         ModelEdge.check(model.settings())
+    print(f"estimate: {of_labels(labelled, bench.models, repeat)}", file=sys.stderr)
 
     async def work() -> Agreement:
         edge = ModelEdge()

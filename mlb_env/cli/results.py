@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,21 +30,25 @@ def grade(
     out: Annotated[Path | None, typer.Option("--out", help="Write the run with the new verdicts to this new folder.")] = None,
     judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL, several joined by +, or llm:MODEL alone.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say how many calls of judges' models it takes, and ask none.")] = False,
 ) -> None:
     """Judge saved trajectories again, by rules or by models; without --write or --out nothing is changed."""
     import asyncio
 
     from ..bench.regrade import aregrade
-    from ..bench.settings import RunSettings, judge_config
+    from ..bench.regrade import estimate as cost_of
+    from ..bench.settings import RunSettings, judge_config, judge_flags
     from .table import console, show_run
 
     if write and out is not None:
         raise UserError("--write and --out exclude each other")
     given = {"judge": judge, "judge_vote": judge_vote,
-             "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None}  # fmt: skip
+             "judge_models": judge_config(judge, judge_flags(judge_base_url, judge_protocol), config) or None}  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
     if calibration is not None:
         from .run import calibrated
@@ -52,7 +57,12 @@ def grade(
     settings = RunSettings.of(**given)
     if settings.judge == "none":
         raise UserError("--judge none: there is nothing to judge with; leave it out for the rules")
-    new = asyncio.run(aregrade(run, settings))
+    if estimate:
+        if not settings.judge_models:
+            raise UserError(f"--estimate: --judge {settings.judge} asks no model; add --judge rules+llm:MODEL")
+        print(cost_of(run, settings))
+        return
+    new = asyncio.run(aregrade(run, settings, before=lambda cost: print(f"estimate: {cost}", file=sys.stderr)))
     if out is not None:
         new.copy(out)
     elif write:

@@ -70,6 +70,8 @@ def run(
     judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL (a model for what needs meaning), several "
                                                    "joined by +, llm:MODEL alone, or none.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
+    judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
+                                                            "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str | None, typer.Option(help="Several judges: majority (the default) or unanimous.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="A measurement of the judge: mlb judge agree --save.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Turn budget of interactive episodes, in place of theirs.")] = None,
@@ -87,7 +89,7 @@ def run(
     from ..bench.budget import Budget
     from ..bench.calls import Cassette
     from ..bench.runner import Hows, aresume, arun
-    from ..bench.settings import RunSettings, judge_config, model_config, patient_config, read_paces
+    from ..bench.settings import RunSettings, judge_config, judge_flags, model_config, patient_config, read_paces
 
     flags = {"model": model, "base_url": base_url, "key_variable": key_variable, "temperature": temperature,
              "max_tokens": model_max_tokens, "extra_body": _json(extra_body), **_price(price)}  # fmt: skip
@@ -98,7 +100,7 @@ def run(
         "patient": patient, "persona": persona, "judge": judge, "max_turns": max_turns, "max_tokens": max_tokens,
         "record_tools": record_tools, "record": record, "shard": shard,
         "model": model_config({k: v for k, v in flags.items() if v is not None}, config),
-        "judge_models": judge_config(judge, {"base_url": judge_base_url} if judge_base_url else {}, config) or None,
+        "judge_models": judge_config(judge, judge_flags(judge_base_url, judge_protocol), config) or None,
         "judge_vote": judge_vote,
         "patient_model": patient_config(patient, {"base_url": patient_base_url} if patient_base_url else {}, config),
     }  # fmt: skip
@@ -214,6 +216,11 @@ def _announce(plan: Plan, folder: Path, *, resumed: bool) -> None:
         longest = f", replies of at most {model.max_tokens} tokens" if model.max_tokens else ""
         cost = "give --price to have costs counted" if model.usd_prompt is None else "costs are counted"
         print(f"estimate: at most {plan.max_calls} calls of {model.model} at {where}{longest}; {cost}", file=sys.stderr)
+    if plan.settings.judge_models:
+        from ..judge.estimate import of_plays
+
+        calls = of_plays(((j.play, j.lang) for j in plan.jobs), plan.settings.bench())
+        print(f"estimate: at least {calls}; the dialogues, not known yet, come on top of the tokens", file=sys.stderr)
 
 
 @contextmanager

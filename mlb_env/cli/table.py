@@ -12,10 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.store import RunHeader
-from ..bench.summary import Group, HarmRate, Summary
+from ..bench.summary import Group, HarmRate, Summary, TriageRate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..bench.stats import Interval
+    from ..judge.triage import Direction
 
 HARMS = {"S4": "death, permanent loss", "S3": "hospital stay", "S2": "temporary harm", "S1": "discomfort, cost"}
 _PLOT = (12, 40)  # fewest and most columns of the plot
@@ -55,6 +58,9 @@ def show_run(out: Console, header: RunHeader, summary: Summary, folder: Path) ->
     if summary.harms:
         out.print()
         out.print(harms(summary.harms))
+    if summary.triage:
+        out.print()
+        out.print(triage(summary.triage))
     out.print()
     for line in notes(header, summary, folder):
         out.print(line, soft_wrap=line.startswith("  "))
@@ -188,6 +194,18 @@ def harms(rates: dict[str, HarmRate]) -> Table:
         style = "bold red" if rate.count and grade in ("S4", "S3") else ""
         table.add_row(f"{grade} {HARMS[grade]}", str(rate.count), str(rate.acts), str(rate.omissions),
                       f"{rate.harmed} of {rate.episodes}", number(rate.per_100, 1), interval(rate.ci95, 1), style=style)  # fmt: skip
+    return table
+
+
+def triage(rates: Mapping[Direction, TriageRate]) -> Table:
+    """Under- and over-triage: in how many of the episodes that held the opportunity."""
+    words = {"under": "under: too calm or too late", "over": "over: two or more steps"}
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("triage", no_wrap=True)
+    for name in ("episodes", "per 100", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for direction, rate in rates.items():
+        table.add_row(words[direction], f"{rate.erred} of {rate.episodes}", number(rate.per_100, 1), interval(rate.ci95, 1))
     return table
 
 

@@ -14,7 +14,7 @@ A figure whose denominator is 0 is None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,7 @@ def table(pairs: Sequence[Pair]) -> tuple[int, int, int, int]:
     return a, b, c, len(pairs) - a - b - c
 
 
-def estimates(pairs: Sequence[Pair]) -> dict[str, Estimate]:
+def estimates(pairs: Sequence[Pair], figures: Mapping[str, Figure] = FIGURES) -> dict[str, Estimate]:
     """Each figure with its 95 % interval: percentile bootstrap over groups, 1000 resamples, a fixed seed; no interval under 2 groups."""
     counts: dict[str, list[int]] = {}
     for pair in pairs:
@@ -118,7 +118,7 @@ def estimates(pairs: Sequence[Pair]) -> dict[str, Estimate]:
         rng = np.random.default_rng(SEED)
         drawn = cells[rng.integers(0, len(cells), (RESAMPLES, len(cells)))].sum(axis=1)
     made = {}
-    for name, figure in FIGURES.items():
+    for name, figure in figures.items():
         value = figure(*map(float, table(pairs)))
         sample = [v for row in drawn if (v := figure(*row)) is not None]
         if value is None or not sample:

@@ -35,6 +35,10 @@ class Bench:
         """ "rules", "rules+llm:m" or "llm:a+llm:b"."""
         return "+".join([*(["rules"] if self.rules else []), *(f"llm:{m.settings.model}" for m in self.models)])
 
+    def decides(self, criterion: Criterion) -> bool:
+        """Whether a rule decides this criterion, and no model is asked."""
+        return self.rules and criterion.by == "rule" and criterion.rule is not None
+
 
 RULES_ONLY = Bench()
 
@@ -51,9 +55,8 @@ def judging(trajectory: Trajectory, rubric: Rubric, bench: Bench) -> Flow[Judgem
     void = _void(seen, rubric)
     decided: dict[str, Decision] = {}
     usage = Usage()
-    if bench.models and not failure:
-        asked = [c for c in rubric.criteria if not (void and c.kind == "outcome") and not _by_rule(c, bench)]
-        decided, usage = yield from decide(asked, lines(trajectory), bench.models, trajectory.lang, voting=bench.voting, seed=trajectory.seed)
+    if criteria := asked(trajectory, rubric, bench):
+        decided, usage = yield from decide(criteria, lines(trajectory), bench.models, trajectory.lang, voting=bench.voting, seed=trajectory.seed)
     verdicts = tuple(_verdict(criterion, seen, void, failure, decided, bench) for criterion in rubric.criteria)
     return Judgement(
         episode=trajectory.episode, scenario=trajectory.scenario, dataset=trajectory.dataset, dimension=trajectory.dimension,
@@ -62,8 +65,12 @@ def judging(trajectory: Trajectory, rubric: Rubric, bench: Bench) -> Flow[Judgem
     )  # fmt: skip
 
 
-def _by_rule(criterion: Criterion, bench: Bench) -> bool:
-    return bench.rules and criterion.by == "rule" and criterion.rule is not None
+def asked(trajectory: Trajectory, rubric: Rubric, bench: Bench) -> list[Criterion]:
+    """The criteria that are put to the models of a bench: none of an episode that failed, no outcome where none can count."""
+    if not bench.models or trajectory.failure or spoiled(trajectory):
+        return []
+    void = _void(Seen(trajectory), rubric)
+    return [c for c in rubric.criteria if not (void and c.kind == "outcome") and not bench.decides(c)]
 
 
 def _void(seen: Seen, rubric: Rubric) -> str:
@@ -84,9 +91,9 @@ def _verdict(criterion: Criterion, seen: Seen, void: str, failure: str, decided:
         name = "+".join(v.judge for v in decision.votes)
         share = {"met": 1.0, "unmet": -1.0 if criterion.kind == "safety" else 0.0}.get(decision.verdict, 0.0)
         found = Finding(decision.verdict, share, decision.evidence, decision.reason)
-    elif void and criterion.kind == "outcome" and (bench.models or _by_rule(criterion, bench)):
+    elif void and criterion.kind == "outcome" and (bench.models or bench.decides(criterion)):
         found = partly(0, void, seen.end)
-    elif _by_rule(criterion, bench):
+    elif bench.decides(criterion):
         assert criterion.rule is not None
         found = RULES[criterion.rule.name](seen, **criterion.rule.args)
     else:

@@ -37,14 +37,21 @@ class Unreadable:
     why: str
 
 
-def read(reply: str) -> Ruling | Unreadable:
-    """The ruling in a reply, or why there is none."""
+def bare(reply: str) -> str | Unreadable:
+    """A reply without what surrounds it: white space, a <think> block."""
     text = reply.strip().removeprefix("\ufeff").strip()
     if not text:
         return Unreadable("the reply is empty")
     if len(text) > LONGEST:
         return Unreadable(f"the reply has {len(text)} characters")
-    text = _THINK.sub("", text).strip()
+    return _THINK.sub("", text).strip()
+
+
+def read(reply: str) -> Ruling | Unreadable:
+    """The ruling in a reply, or why there is none."""
+    text = bare(reply)
+    if isinstance(text, Unreadable):
+        return text
     start = text.find("{")
     fence = text.find("```")
     if fence >= 0 and (start < 0 or fence < start):

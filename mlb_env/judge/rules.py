@@ -157,6 +157,8 @@ def not_over_triaged(seen: Seen, acceptable: Sequence[str]) -> Finding:
     said = [seen.conclusion["disposition"], *(e.arguments["disposition"] for e in seen.events("escalate"))]
     value = min(ORDER.index(d) for d in said)
     highest = min(ORDER.index(a) for a in acceptable)
+    if highest < 2:
+        return not_applicable("nothing is two steps more urgent than what is acceptable here")
     steps = highest - value
     return unmet(f"over-triage by {steps} steps", seen.end, times=steps - 1) if steps >= 2 else met(seen.end)
 
