@@ -18,7 +18,7 @@ import mlb_env
 from mlb_env import Action, RunError, UserError
 from mlb_env.agent import AgentContext
 from mlb_env.bench.regrade import regrade
-from mlb_env.bench.store import RunStore, next_folder, read_header
+from mlb_env.bench.store import Kept, RunStore, next_folder, read_header
 from mlb_env.effects import ChatRequest, Failure, Flow, ModelSettings
 from mlb_env.errors import AgentFailed
 from mlb_env.spec.action import Briefing, Observation
@@ -399,7 +399,7 @@ def test_a_failing_judge_leaves_the_episode_ungraded(content: Path, tmp_path: Pa
     def broken(*_: Any) -> Any:
         raise KeyError("no such rule")
 
-    monkeypatch.setattr("mlb_env.bench.runner.grading", broken)
+    monkeypatch.setattr("mlb_env.bench.episodes.grading", broken)
     result = run(content, tmp_path / "r", limit=1)
     assert result.summary.overall.score is None and "the judge raised KeyError" in next(iter(result.summary.failures))
 
@@ -463,14 +463,14 @@ def test_an_episode_that_cannot_be_written_as_json_is_ungraded_and_the_run_goes_
 
 
 def test_a_line_that_cannot_be_made_is_kept_as_failed(content: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = RunStore.add
+    real = Kept.of
 
-    def add(self: RunStore, trajectory: Trajectory, judgement: Judgement) -> None:
+    def of(trajectory: Trajectory, judgement: Judgement) -> Kept:
         if trajectory.scenario == "tiny-001" and not trajectory.failure:
             "\ud83d".encode()
-        real(self, trajectory, judgement)
+        return real(trajectory, judgement)
 
-    monkeypatch.setattr(RunStore, "add", add)
+    monkeypatch.setattr(Kept, "of", of)
     result = run(content, tmp_path / "r", limit=3)
     assert [t.failure.split(":")[0] for t in result.trajectories()] == ["", "the episode cannot be written as JSON", ""]
 

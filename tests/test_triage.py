@@ -74,7 +74,7 @@ def test_the_oracle_errs_in_neither_and_nobody_over_triages_an_emergency(interac
 
 def test_without_an_opportunity_nothing_is_said_and_failures_do_not_count() -> None:
     def row(score: Score, **found: bool) -> Row:
-        return Row("e", "s", "d", "D", "en", 0, "f", score, {}, "done", None, found)  # type: ignore[arg-type]
+        return Row("e", "s", "d", "D", "en", 0, "f", score, {}, "done", triage=found)  # type: ignore[arg-type]
 
     assert summarise([row(Score(value=1.0))], trials=1).triage == {}
     failed = summarise([row(Score(value=None, ungraded="it broke"), under=True), row(Score(value=1.0), under=False)], trials=1).triage

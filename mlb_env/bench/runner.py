@@ -210,8 +210,8 @@ async def _play_all(plan: Plan, store: RunStore, edge: LateEdge, how: How) -> Ru
         pile = Pile([job for job in plan.jobs if job.name not in done])
         crew = _crew(plan, store.folder, calls, edge, how, len(pile.jobs))
         await _play_pile(pile, crew, plan, store, calls, how.progress)
-        if calls.halted and len(store.done) < len(plan.jobs):
-            raise BudgetSpent(f"{calls.halted}; {len(store.done)} of {len(plan.jobs)} episodes are done, go on with mlb run --resume {store.folder} "
+        if calls.halted and store.count < len(plan.jobs):
+            raise BudgetSpent(f"{calls.halted}; {store.count} of {len(plan.jobs)} episodes are done, go on with mlb run --resume {store.folder} "
                               "and a larger --budget, or none")  # fmt: skip
         summary = store.finish([job.name for job in plan.jobs])
         journal.close()
@@ -320,7 +320,7 @@ async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunS
             calls.forget(job.name)
             pile.settle()
             if progress is not None:
-                progress(len(store.done), len(plan.jobs), store.ungraded)
+                progress(store.count, len(plan.jobs), store.ungraded)
             await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
 
     async def employ(worker: Worker) -> None:

@@ -88,6 +88,7 @@ class RunStore:
         self.folder, self.header = folder, header
         self.damaged = 0  # journal lines that could not be read; their episodes are played again
         self._rows: dict[str, Row] = {}
+        self.ungraded = 0
         self._places: dict[str, tuple[int, int, int]] = {}  # episode -> offset in the journal, end of its trajectory, length
         self._lock = _lock(folder)
         self._synced = 0.0
@@ -140,6 +141,7 @@ class RunStore:
                 self.damaged += 1
             elif found.row.episode not in self._rows and not (drop_ungraded and found.row.score.ungraded):
                 self._rows[found.row.episode] = found.row
+                self.ungraded += bool(found.row.score.ungraded)
                 kept.append(found)
         if self.finished and not journal.exists():
             return
@@ -163,8 +165,9 @@ class RunStore:
         return set(self._rows)
 
     @property
-    def ungraded(self) -> int:
-        return sum(bool(r.score.ungraded) for r in self._rows.values())
+    def count(self) -> int:
+        """How many are kept."""
+        return len(self._rows)
 
     @property
     def finished(self) -> bool:
@@ -186,6 +189,7 @@ class RunStore:
                 self._synced = time.monotonic()
         self._places[kept.row.episode] = (offset, kept.head, len(kept.line))
         self._rows[kept.row.episode] = kept.row
+        self.ungraded += bool(kept.row.score.ungraded)
 
     def finish(self, order: Sequence[str]) -> Summary:
         """Write the finished files in the order given, and remove the journal.

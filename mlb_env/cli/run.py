@@ -242,6 +242,8 @@ def _live() -> Iterator[tuple[Callable[[Plan, Path], None], Callable[[int, int, 
             bar.start()
 
     def progress(done: int, total: int, ungraded: int) -> None:
+        if not bar.live.is_started:
+            return
         speed = bar.tasks[0].speed
         bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "",
                    failed=f"{ungraded} ungraded" if ungraded else "")  # fmt: skip
