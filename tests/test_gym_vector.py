@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mlb_env.envs.vector import MlbVectorEnv
 from mlb_env.errors import UserError
 from mlb_env.patient.offline import OfflinePatient
 from mlb_env.spec.action import Action
+from tests.openai_server import Behaviour, OpenAIServer, Request, text
 
 SAME = AutoresetMode.SAME_STEP
 WORDS = ("您好，哪里不舒服？", "什么时候开始的？", "有没有发热？")
@@ -191,6 +193,26 @@ def test_model_calls_of_many_episodes_overlap(slow: SlowEdge) -> None:
     assert (slow.calls, slow.most) == (2 * (6 * 2 + 5), 11)
     assert len(slow.loops) == len(slow.threads) == 1 and threading.get_ident() not in slow.threads
     env.close()
+    assert not any(t.name == "mlb-env model calls" for t in threading.enumerate())
+
+
+def test_256_environments_with_a_model_patient_ask_their_endpoint_together() -> None:
+    """The endpoint answers nobody until all have asked."""
+    arrived, everybody = itertools.count(1), threading.Event()
+
+    def wait_for_all(request: Request) -> Behaviour:
+        if next(arrived) == 256:
+            everybody.set()
+        assert everybody.wait(60)
+        return text("昨天开始的。")
+
+    with OpenAIServer(forever=wait_for_all) as server:
+        model = ModelSettings("m", server.url, "NO_KEY_NEEDED", retries=0)
+        env = made("vector_entry_point", {}, n=256, dataset="MADiagnosis", patient="llm:m", patient_model=model)
+        env.reset(seed=0)
+        env.step(("什么时候开始的？",) * 256)
+        assert everybody.is_set() and len(server.requests) >= 256
+        env.close()
     assert not any(t.name == "mlb-env model calls" for t in threading.enumerate())
 
 

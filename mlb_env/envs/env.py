@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
@@ -34,6 +34,9 @@ from ..spec.scenario import DIMENSIONS
 from ..spec.trajectory import Trajectory
 from ..tools import RecordTools
 from .space import UnicodeText
+
+if TYPE_CHECKING:
+    from ..llm.endpoint import ModelEdge
 
 MAX_OBSERVATION = 1_000_000
 MAX_ACTION = 100_000
@@ -89,7 +92,7 @@ class MlbEnv(gymnasium.Env[str, str]):
             raise UserError(f"patient_model is for the model '{patient_model.model}', but the patient is '{patient}'")
         if patient != "offline":
             patient_model = patient_model or ModelSettings(model=patient[4:])
-            edge = edge or _model_edge(patient_model)
+            edge = edge or model_edge(patient_model)
         self._casting = cast_patient(patient, patient_model, None)
         if judge not in ("rules", None):
             raise UserError(f"judge '{judge}' is not in this version of mlb-env, which has 'rules', or None to score later")
@@ -314,7 +317,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _model_edge(settings: ModelSettings) -> Edge:
+def model_edge(settings: ModelSettings) -> ModelEdge:
     """An edge that reaches model endpoints, checked before the first episode."""
     from ..llm.endpoint import ModelEdge
 

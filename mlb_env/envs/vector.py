@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from ..effects import Edge, Effect, Flow, NoEdge
+from ..effects import Edge, Effect, Flow, ModelSettings, NoEdge
 from ..spec.action import Action, Observation
-from .env import MlbEnv
+from .env import MlbEnv, model_edge
 
 T = TypeVar("T")
 Arrays = tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]
@@ -38,6 +38,11 @@ class MlbVectorEnv(SyncVectorEnv):
     def __init__(
         self, num_envs: int = 1, *, max_episode_steps: int | None = None, edge: Edge | None = None, **keywords: Any
     ) -> None:
+        self._close_edge: Callable[[], Coroutine[Any, Any, None]] | None = None
+        patient = keywords.get("patient")
+        if edge is None and isinstance(patient, str) and patient.startswith("llm:") and patient[4:]:
+            edge = model_edge(keywords.get("patient_model") or ModelSettings(model=patient[4:]))  # one for all: connections are shared
+            self._close_edge = edge.aclose
         self._edge: Edge = edge or NoEdge()
         self._limit = max_episode_steps
         self._taken = [0] * num_envs
@@ -83,6 +88,8 @@ class MlbVectorEnv(SyncVectorEnv):
         """Close the environments and the event loop, if there is one."""
         super().close_extras(**kwargs)
         if self._loop is not None:
+            if self._close_edge is not None:
+                self._loop.run(self._close_edge())
             self._loop.close()
             self._loop = None
 
