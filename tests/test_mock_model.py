@@ -52,7 +52,7 @@ def test_it_takes_its_time_and_serves_many_at_once() -> None:
 def test_the_faults_come_in_their_shares_and_the_same_each_time() -> None:
     def seen() -> list[str]:
         found = []
-        with MockServer(MockSettings(latency_s=0.0, faults=read_faults("429=0.2,500=0.1,drop=0.1,garbage=0.1,cut=0.1,empty=0.1"), seed=3)) as server:
+        with MockServer(MockSettings(latency_s=0.0, faults=read_faults("429=0.2,500=0.1,drop=0.1,garbage=0.1,half=0.1,cut=0.05,empty=0.1"), seed=3)) as server:
             for _ in range(120):
                 try:
                     got = httpx.post(f"{server.url}/chat/completions", json=ASK)
@@ -79,6 +79,27 @@ def test_a_run_survives_the_faults_and_invents_nothing(tmp_path: Path) -> None:
         result = run(server, tmp_path / "r")
     assert result.ungraded > 0 and result.summary.overall.n == 7
     assert all(j.score.value is None for t, j in zip(result.trajectories(), result.judgements(), strict=True) if t.failure)
+
+
+def test_with_every_kind_of_fault_no_episode_is_lost_and_no_score_is_wrong(tmp_path: Path) -> None:
+    """5 % each of 429, 500, time-outs, connections cut, and bad JSON: with retries each episode ends as it does without a fault."""
+
+    def play(out: Path, retries: int, faults: str) -> tuple[RunResult, int]:
+        with MockServer(MockSettings(latency_s=0.0, turns=4, seed=7, faults=read_faults(faults))) as server:
+            model = {"model": "m", "base_url": server.url, "retries": retries, "timeout_s": 1.0, "key_variable": "NO_KEY_NEEDED"}
+            given = RunSettings.of(agent="chat", dataset=("MAGuidance", "MAMedication"), lang="en", trials=2, model=model)
+            return asyncio.run(arun(given, out=out, concurrency=16)), server.counters.faults
+
+    faults = "429=0.05,500=0.05,hang=0.05,cut=0.05,half=0.05"
+    whole, _ = play(tmp_path / "whole", 0, "")
+    faulty, some = play(tmp_path / "faulty", 6, faults)
+    assert some > 10 and faulty.ungraded == 0
+    for name in ("trajectories.jsonl", "verdicts.jsonl", "summary.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "faulty" / name).read_bytes()
+    weak, _ = play(tmp_path / "weak", 0, faults)
+    scores = {j.episode: j.score for j in whole.judgements()}
+    assert 0 < weak.ungraded < weak.summary.overall.n
+    assert all(j.score.ungraded or j.score == scores[j.episode] for j in weak.judgements()), "a fault changed a score"
 
 
 def test_who_speaks_no_http_is_dropped_and_others_are_served() -> None:

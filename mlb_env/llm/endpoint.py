@@ -3,8 +3,9 @@
     with ModelEdge() as edge:
         (reply,) = edge.perform((ChatRequest(...),))
 
-A failure is a reply (`effects.Failure`), never an exception: retries (429, 408, 409, 5xx, timeouts, dropped connections;
-`Retry-After` is honoured) are the openai package's own, so they happen in one place.
+A failure is a reply (`effects.Failure`), never an exception. Retries (429, 408, 409, 5xx, timeouts, dropped connections; `Retry-After` is honoured,
+pauses are jittered) are the openai package's own; an answer with status 200 that is none (no JSON, cut short, no choices) is asked for again here, within
+the same number of attempts.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from random import Random
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 _PATH = "/chat/completions"
 _LONGEST_WAIT_S = 125.0  # between attempts; the openai package waits at most two minutes where a server says Retry-After
 _GRACE_S = 5.0
+_NO_ANSWER = (json.JSONDecodeError, RecursionError, UnicodeDecodeError)  # of an answer with status 200
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class ModelEdge:
         self._paces = paces or Paces()
         self._records = RecordEdge()
         self._lock = Lock()
+        self._jitter = Random()  # of pauses; nothing that is written depends on it
         self._clients: dict[_Endpoint, tuple[OpenAI, Gate]] = {}
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Endpoint, tuple[AsyncOpenAI, Gate]]] = WeakKeyDictionary()
 
@@ -125,15 +131,22 @@ class ModelEdge:
             body = wire.body(request, speaker.host)
         except Exception as error:
             return _failure(error, speaker)
-        gate.wait(expected := gate.about(body))
-        reply: Reply | None = None
-        try:
-            reply = wire.read(client.post(_PATH, cast_to=object, body=body, options=_options(request.settings)), speaker)
-        except Exception as error:
-            reply = _failure(error, speaker)
-        finally:
-            gate.leave(**_outcome(reply, expected))
-        return reply
+        left = request.settings.retries
+        while True:
+            gate.wait(expected := gate.about(body))
+            reply: Reply | None = None
+            try:
+                reply = wire.read(client.post(_PATH, cast_to=object, body=body, options=_options(request.settings, left)), speaker)
+            except Exception as error:
+                reply = _failure(error, speaker)
+                if not isinstance(error, _NO_ANSWER):
+                    return reply
+            finally:
+                gate.leave(**_outcome(reply, expected))
+            if left == 0 or not isinstance(reply, Failure):
+                return reply
+            left -= 1
+            time.sleep(self._pause(request.settings.retries - left))
 
     async def _achat(self, request: ChatRequest) -> Reply:
         try:
@@ -147,16 +160,27 @@ class ModelEdge:
         except Exception as error:
             return _failure(error, speaker)
         retries, timeout = request.settings.retries, request.settings.timeout_s
-        await gate.aenter(expected := gate.about(body))
-        reply: Reply | None = None
-        try:
-            async with asyncio.timeout((retries + 1) * timeout + retries * _LONGEST_WAIT_S + _GRACE_S):
-                reply = wire.read(await client.post(_PATH, cast_to=object, body=body, options=_options(request.settings)), speaker)
-        except Exception as error:
-            reply = _failure(error, speaker)
-        finally:
-            gate.aleave(**_outcome(reply, expected))
-        return reply
+        left = retries
+        while True:
+            await gate.aenter(expected := gate.about(body))
+            reply: Reply | None = None
+            try:
+                async with asyncio.timeout((left + 1) * timeout + left * _LONGEST_WAIT_S + _GRACE_S):
+                    reply = wire.read(await client.post(_PATH, cast_to=object, body=body, options=_options(request.settings, left)), speaker)
+            except Exception as error:
+                reply = _failure(error, speaker)
+                if not isinstance(error, _NO_ANSWER):
+                    return reply
+            finally:
+                gate.aleave(**_outcome(reply, expected))
+            if left == 0 or not isinstance(reply, Failure):
+                return reply
+            left -= 1
+            await asyncio.sleep(self._pause(retries - left))
+
+    def _pause(self, attempt: int) -> float:
+        """Seconds before the next attempt, after an answer that is none."""
+        return min(_FIRST_PAUSE_S * 2.0 ** (attempt - 1), _LONGEST_PAUSE_S) * (0.75 + 0.5 * self._jitter.random())
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -256,8 +280,8 @@ def _speaker(request: ChatRequest, endpoint: _Endpoint, base_url: str) -> wire.S
     return wire.Speaker(request.role, request.settings, wire.host_of(base_url), endpoint.key)
 
 
-def _options(settings: ModelSettings) -> RequestOptions:
-    return {"max_retries": settings.retries, "timeout": settings.timeout_s}
+def _options(settings: ModelSettings, retries: int) -> RequestOptions:
+    return {"max_retries": retries, "timeout": settings.timeout_s}
 
 
 # --- what the gate is told -----------------------------------------------------------------------------------------------
@@ -304,7 +328,7 @@ def _failure(error: Exception, speaker: wire.Speaker) -> Failure:
         return wire.unreachable(error.__cause__, speaker)
     if isinstance(error, openai.APIStatusError):
         return wire.refused(error.status_code, error.body if error.body is not None else error.response.text, speaker)
-    if isinstance(error, json.JSONDecodeError | RecursionError | UnicodeDecodeError):
+    if isinstance(error, _NO_ANSWER):
         return wire.not_json(speaker)
     if isinstance(error, TypeError | ValueError):  # of the request: content or extra_body that is no JSON
         return Failure(f"the request to {speaker} cannot be written as JSON: {speaker.quote(error)}")

@@ -20,18 +20,21 @@ from ..errors import UserError
 from ..shotgun import random_value
 from ..spec.forms import CLOSING
 
-FAULTS = ("429", "500", "drop", "garbage", "cut", "empty")
+FAULTS = ("429", "500", "hang", "drop", "garbage", "cut", "half", "empty")
 QUESTIONS = (
     "When did this start, and how bad is it?", "Does anything make it better or worse?", "Do you take any medicines?", "Are you allergic to anything?",
     "Have you had a fever?", "这个情况多久了？", "平时吃什么药？", "有没有过敏？",
 )  # fmt: skip
+DROP, HANG, CUT = 0, 1, 2  # in place of a status
+HANG_S = 600.0
 MAX_HEAD, MAX_BODY = 64_000, 50_000_000  # bytes
 
 
 @dataclass(frozen=True)
 class MockSettings:
     """`latency_s` before each answer, uniformly more or less by `jitter_s`; `turns`: what it says before it concludes; `faults`: share of
-    the requests for each kind: 429 (with Retry-After), 500, drop (the connection), garbage (no JSON), cut (JSON that ends midway), empty."""
+    the requests for each kind: 429 (with Retry-After), 500, hang (no answer at all), drop (the connection), garbage (no JSON), cut (the connection breaks
+    midway), half (JSON that ends midway), empty (no choices)."""
 
     latency_s: float = 0.2
     jitter_s: float = 0.0
@@ -142,6 +145,8 @@ class MockServer:
         try:
             while await self._exchange(reader, writer):
                 pass
+        except asyncio.CancelledError:
+            pass  # the server is closing, and says so itself
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             pass  # a client that hangs up or speaks no HTTP ends its own connection, nobody else's
         finally:
@@ -169,14 +174,19 @@ class MockServer:
             await asyncio.sleep(max(0.0, came + wait - self._loop.time()))  # its own work is part of the latency
         finally:
             counters.now -= 1
-        if status == 0:
+        if status == HANG:
+            await asyncio.sleep(HANG_S)
+        if status in (DROP, HANG):
             return False
-        writer.write(f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n{more}\r\n".encode() + payload)
+        sent = 200 if status == CUT else status
+        writer.write(f"HTTP/1.1 {sent} -\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n{more}\r\n".encode() + (payload[: len(payload) // 2] if status == CUT else payload))
         await writer.drain()
+        if status == CUT:
+            return False
         return headers.get("connection", "").lower() != "close"
 
     def _answered(self, first: str, data: bytes, number: int) -> tuple[int, bytes, str]:
-        """Status (0: the connection is dropped), body and further headers."""
+        """Status (or DROP, HANG, CUT), body and further headers."""
         method, _, path = first.partition(" ")
         if method != "POST" or not path.partition(" ")[0].endswith("/chat/completions"):
             return 404, b'{"error": {"message": "POST /v1/chat/completions is served"}}', ""
@@ -189,7 +199,9 @@ class MockServer:
             case "500":
                 return 500, b'{"error": {"message": "it broke"}}', ""
             case "drop":
-                return 0, b"", ""
+                return DROP, b"", ""
+            case "hang":
+                return HANG, b"", ""
             case "garbage":
                 return 200, b"<html>not json</html>", ""
             case "empty":
@@ -199,7 +211,12 @@ class MockServer:
         except ValueError:
             return 400, b'{"error": {"message": "the body is not JSON"}}', ""
         payload = json.dumps(answer(body, self.settings), ensure_ascii=False).encode()
-        return 200, payload[: len(payload) // 2] if fault == "cut" else payload, ""
+        match fault:
+            case "half":
+                return 200, payload[: len(payload) // 2], ""
+            case "cut":
+                return CUT, payload, ""
+        return 200, payload, ""
 
     def _fault(self, number: int) -> str | None:
         drawn = Random(f"{self.settings.seed}/{number}/fault").random()
