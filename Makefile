@@ -4,7 +4,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
-.PHONY: bench test lint lock clean transcripts test-wheel test-realserver test-fhirpeer
+.PHONY: bench test lint lock clean transcripts test-wheel test-realserver test-fhirpeer test-ray
 bench: .venv/ok
 	$(RUN) mlb_env run
 
@@ -43,6 +43,11 @@ transcripts: .venv/ok
 test-realserver: .venv/ok
 	.venv/bin/python -m pip install -q --disable-pip-version-check xllamacpp
 	$(RUN) pytest -n 0 -m realserver tests/test_realserver.py
+
+# Runs on a local Ray cluster of two nodes, one of which is lost on the way (Ray: 70 MB, not in the lock).
+test-ray: .venv/ok
+	.venv/bin/python -m pip install -q --disable-pip-version-check "ray>=2.40"
+	$(RUN) pytest -n 0 -m ray tests/test_ray.py
 
 # The FHIR endpoint against a third-party server (npm, about 110 MB, not in the lock): the same calls, the same answers.
 test-fhirpeer: .venv/ok

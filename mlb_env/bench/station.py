@@ -12,6 +12,7 @@ import asyncio
 import gc
 import os
 import pickle
+import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
@@ -125,6 +126,7 @@ def main() -> None:
     """Take the order, then episodes, until the input ends."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an agent prints must not get among the messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that keeps the run; it closes the input
 
     def send(*message: object) -> None:
         out.write(pack(message))
