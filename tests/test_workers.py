@@ -123,6 +123,23 @@ def test_an_episode_that_kills_its_process_each_time_is_ungraded_and_the_others_
     assert result.summary.overall.scored == 7
 
 
+DYING = """
+import os, sys
+if "mlb_env.bench.station" in " ".join(sys.orig_argv):
+    os._exit(3)
+
+def make(context):
+    raise AssertionError
+"""
+
+
+def test_workers_that_die_at_once_end_the_run_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlb_env.bench.plan._try_out", lambda plan, edge: None)
+    given = RunSettings.of(agent=write_agent(tmp_path / "dying.py", DYING), scenarios=(write_content(tmp_path / "tiny", items=4),))
+    with pytest.raises(RunError, match="the workers die before they have played anything"):
+        run(given, tmp_path / "run", workers=2)
+
+
 def test_processes_refuse_what_they_cannot_do(tmp_path: Path) -> None:
     given = RunSettings.of(limit=1)
     with pytest.raises(UserError, match="workers load the agent by its name"):
@@ -159,7 +176,7 @@ def test_a_run_stops_at_its_budget_and_goes_on_where_it_stopped(workers: int, tm
             run(priced, tmp_path / "cut", budget=Budget(tokens=spent.tokens // 2), workers=workers, concurrency=2)
         with pytest.raises(BudgetSpent):
             asyncio.run(aresume(tmp_path / "cut", budget=Budget(usd=(spent.cost or 0) * 0.3)))
-        assert alone < server.counters.requests < 2 * alone, "what was spent before counts: nothing more was asked"
+        assert alone < server.counters.requests <= 1.5 * alone + 4, "more was asked than the budget and the calls in flight; or again after it was spent"
         asyncio.run(aresume(tmp_path / "cut", workers=workers, budget=Budget(usd=1000.0)))
         assert server.counters.requests == 2 * alone, "a call was paid for twice"
     assert content(tmp_path / "whole") == content(tmp_path / "cut")

@@ -125,7 +125,7 @@ class Process:
             self._waiting.pop(job.name, None)
 
     def halt(self, why: str) -> None:
-        if self._failed is None:
+        if self._failed is None and self._process is not None:
             self._send(("halt", why))
 
     def spare(self) -> Worker:

@@ -158,6 +158,8 @@ class _Worker:
             return await reference
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError, self._ray.exceptions.ObjectLostError):
             raise WorkerLost from None
+        except self._ray.exceptions.RayError as error:
+            raise RunError(f"a worker failed: {' '.join(str(error).split())[-300:]}") from None
 
     async def _fetch(self) -> None:
         while True:

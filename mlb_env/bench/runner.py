@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from ..agent import AgentFactory
 from ..catalog.load import Catalog
-from ..errors import UserError
+from ..errors import RunError, UserError
 from ..llm.pace import Paces
 from ..spec.rubric import Judgement
 from ..spec.trajectory import Trajectory
@@ -31,6 +31,7 @@ from .summary import Summary
 
 log = logging.getLogger("mlb_env.run")
 CONCURRENCY = 8
+STARTS = 3  # a worker that came to nothing so often, while the others did not get on either, is not begun again
 LOSSES = 2  # an episode whose worker died so often is played alone
 Progress = Callable[[int, int, int], None]  # episodes done, in all, ungraded so far
 
@@ -235,21 +236,29 @@ def _crew(plan: Plan, folder: Path, calls: Calls, edge: LateEdge, how: How, jobs
     if size == 1 and how.executor == "local":
         return [Here(plan, calls, edge, max(1, min(concurrency, jobs)))]
 
+    crew: list[Worker] = []
+
     def tell(call: Call) -> None:
+        going = not calls.halted
         if how.executor == "ray":  # on a cluster nobody else writes it down
             calls.add(call)
         else:
             calls.count(call)
         calls.remember(call)  # for whoever plays its episode again, should this worker be lost
+        if going and calls.halted:
+            for worker in crew:
+                worker.halt(calls.halted)
 
     share = Order(settings, plan.header, how.paces.shared(size), max(1, -(-concurrency // size)))
     if how.executor == "ray":
         from .onray import OnRay
 
         cluster = OnRay(how.address)
-        return [cluster.worker(share, tell) for _ in range(size)]
-    ahead = min(16, jobs // (8 * size))
-    return [Process(share, folder, tell, ahead) for _ in range(min(size, max(1, jobs)))]
+        crew += [cluster.worker(share, tell) for _ in range(size)]
+    else:
+        ahead = min(16, jobs // (8 * size))
+        crew += [Process(share, folder, tell, ahead) for _ in range(min(size, max(1, jobs)))]
+    return crew
 
 
 # --- handing out ---------------------------------------------------------------------------------------------------------
@@ -324,7 +333,9 @@ async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunS
             await asyncio.sleep(0)  # an offline episode never waits: let the others and Ctrl-C in
 
     async def employ(worker: Worker) -> None:
+        for_nothing = 0
         while True:
+            before = store.count
             try:
                 await worker.start()
                 async with asyncio.TaskGroup() as slots:
@@ -333,6 +344,9 @@ async def _play_pile(pile: Pile, crew: Sequence[Worker], plan: Plan, store: RunS
                 return
             except* WorkerLost:
                 log.warning("a worker was lost; its episodes are played again")
+            for_nothing = for_nothing + 1 if store.count == before else 0
+            if for_nothing > STARTS:
+                raise RunError("the workers die before they have played anything; what they said last stands above, and the run can be resumed")
 
     members = {asyncio.create_task(employ(worker)) for worker in crew}
     waited = set(members)

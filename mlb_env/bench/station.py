@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import pickle
 import signal
@@ -25,10 +26,11 @@ from ..errors import MlbError, RunStops
 from ..llm.pace import Paces
 from .calls import Call, CallLog, Calls
 from .episodes import kept
-from .plan import LateEdge, make_plan, other_ground
+from .plan import LateEdge, describe, make_plan, other_ground
 from .settings import RunSettings
 from .store import Kept, RunHeader
 
+log = logging.getLogger("mlb_env.run")
 LENGTH = struct.Struct(">I")
 
 
@@ -156,6 +158,9 @@ async def _serve(send: Callable[..., None]) -> None:
                 send("kept", name, await station.play(name, recorded))
             except RunStops as error:
                 send("stopped", name, error)
+            except Exception as error:  # a mistake of ours: what the agent does wrong ends its episode only
+                log.exception("%s: the worker failed", name)
+                send("stopped", name, RunStops(f"a worker failed in {name}: {describe(error)}"))
             await asyncio.sleep(0)  # an offline episode never waits: let the others in
 
     playing: set[asyncio.Task[None]] = set()
