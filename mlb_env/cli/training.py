@@ -29,7 +29,7 @@ def train(
         raise UserError(f"'{out}' is there already; name a new folder for --out")
     labelled = [d.labelled() for path in labels for d in read_labels(path) if path.suffix != ".csv" and d.part == "tune"]
     if kqa is not None:
-        labelled += [fit.as_content(d.labelled()) for d in read_labels(kqa)]
+        labelled += [d.labelled() for d in read_labels(kqa)]
     if not labelled:
         raise UserError("the labels hold no part 'tune'; what is held is for measuring")
     made = fit.train(labelled)

@@ -25,7 +25,7 @@ ASPECTS: dict[str, tuple[str, ...]] = {
     "choice": ("K10",),
     "travel": ("G9",),
     "trend": ("T7",),
-    CONTENT: ("K4", "K5", "T3", "T12", "point", "A5", "R2"),
+    CONTENT: ("K4", "K5", "T3", "T12", "point", "A5", "R2", "must_have", "nice_to_have"),  # the last two: K-QA's
 }
 BAD = frozenset({"neutral", "not_human", "no_diagnosis", "no_false_reassurance", "no_invention", "consistent"})  # the event is bad conduct
 GROUPS: dict[str, frozenset[str]] = {  # aspects that share weights

@@ -29,12 +29,12 @@ from .labels import Item, Labelled
 from .learned import Cues, LearnedModel, design
 from .relate import NAMES, Floats, ngrams, relation, said
 
-STRENGTH = 3.0  # inverse regularisation of the cues
-HEAD = 0.05  # of the head
+STRENGTH = 30.0  # inverse regularisation of the cues; this, HEAD and MADE_UP by cross-validation over the part tune
+HEAD = 0.3  # of the head
 FOLDS = 5
 OTHERS = 0.3  # weight of another aspect's passages as counterexamples
 UNSURE = 0.06  # share of the cross-validated criteria that are nearest to one half: there the judge abstains
-MADE_UP = 0.4  # weight of a made-up counterexample in the head
+MADE_UP = 0.1  # weight of a made-up counterexample in the head
 SPECIFIC = frozenset({"why", "safety_net", "side_effects", "own_question", "no_invention", "no_false_reassurance"})  # another dialogue does not fulfil these
 TALK: dict[Lang, tuple[str, ...]] = {
     "zh": ("您好。", "请稍等。", "好的，请继续说。", "请问您多大年纪？", "谢谢，我记下了。", "请带好您的证件。"),
@@ -211,7 +211,9 @@ def fitted(data: Sequence[Row], read: Reader, known: Sequence[str], count: int) 
     """The head, from rows and made-up counterexamples."""
     every = [*data, *foreign(data)]
     share = np.array([1.0] * len(data) + [MADE_UP] * (len(every) - len(data)))
-    return head(unseen(every, read, known, count), np.array([r.happened for r in every]), share)
+    y = np.array([r.happened for r in every])
+    share[y] *= float(share[~y].sum() / share[~y & (np.arange(len(y)) < len(data))].sum())  # the share of yes stays that of the labels
+    return head(unseen(every, read, known, count), y, share)
 
 
 def head(x: Floats, y: Any, share: Floats) -> Floats:
@@ -379,9 +381,3 @@ cross-validation are of data like the training data. Not for clinical use.
 
 def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def as_content(labelled: Labelled) -> Labelled:
-    """A set whose criteria all state a content (K-QA's claims)."""
-    items = tuple(replace(i, criterion=i.criterion.model_copy(update={"template": CONTENT})) for i in labelled.items)
-    return replace(labelled, items=items)

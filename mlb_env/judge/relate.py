@@ -37,6 +37,10 @@ _REPORT = re.compile(
     r"|我(?:已|已经|都已)(?:经)?(?:充分|全部|向您|为您)?(?:说明|解释|确认|核实|交代|告知|回答|回应|共情|评估)",
     re.IGNORECASE,
 )  # fmt: skip
+_FRAME = re.compile(  # how a criterion begins that states a content; what follows is the content
+    r"\A(?:The answer says, or clearly entails|Says what it means|Says why|The reason is right|Corrects the [^:]+|Answers the question asked|Chief complaint|Worded rightly"
+    r"|讲清含义|讲清原因|理由正确|纠正[^：]+|正确回答所问|主诉|内容正确|引用依据)[:：]\s*"
+)  # fmt: skip
 _BACK: dict[Lang, re.Pattern[str]] = {
     "zh": re.compile(r"不用(?:复述|说|讲)了|当我没说|收回|改一改|说错了|其实也不一定|没说过|算了|作废|不是那样|前面(?:我)?说|刚才说的不算|忘了它"),
     "en": re.compile(r"\bforget (?:that|it|what)|\btake (?:that|it) back|\bnever mind\b|\bscratch that|\bnow that I think|\bon second thought|\bignore (?:it|that)"
@@ -137,7 +141,7 @@ def relation(criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue
     Args:
         cue: log-odds that a passage does what the kind of criterion is about.
     """
-    wanted = ngrams(criterion, lang)
+    wanted = ngrams(_FRAME.sub("", criterion), lang)
     made = np.zeros(len(NAMES))
     if not turns:
         made[:4] = -CLIP
