@@ -26,7 +26,7 @@ from ..spec.rubric import Criterion
 from .agreement import Estimate, Pair, estimates
 from .aspects import ASPECTS, BAD, CONTENT, aspect_of
 from .labels import Item, Labelled
-from .learned import Cues, LearnedModel, design
+from .learned import Cues, LearnedModel, design, probability
 from .relate import NAMES, Floats, ngrams, relation, said
 
 STRENGTH = 30.0  # inverse regularisation of the cues; this, HEAD and MADE_UP by cross-validation over the part tune
@@ -264,7 +264,7 @@ def train(labelled: Sequence[Labelled], *, read: Reader | None = None, count: in
         found = reader(rest)
         for i, row in enumerate(data):
             if row.group in fold:
-                chances[i] = 1 / (1 + np.exp(-vector(row, found[row.lang], known) @ weights))
+                chances[i] = probability(vector(row, found[row.lang], known), weights)
     labelled_only = [i for i, r in enumerate(data) if not r.group.startswith("point-")]
     band = float(np.quantile(np.abs(chances[labelled_only] - 0.5), UNSURE))
     weights = fitted(data, reader, known, count)

@@ -25,6 +25,8 @@ from ..spec.rubric import Criterion, Vote
 from .aspects import BAD, CONTENT, GROUPS, aspect_of
 from .relate import NAMES, Floats, Turn, ngrams, relation, said
 
+TOUCHED = 0.05  # share of a criterion's n-grams, by weight, under which a passage does not touch it
+NOTHING = 0.05  # probability of what nothing speaks for
 UNKNOWN = "the learned judge was not trained on criteria of this kind"
 
 
@@ -70,7 +72,7 @@ class LearnedModel:
         made, turn = self.vector(criterion, aspect, turns)
         if turn < 0:
             return 0.0, turn  # where nothing was said nothing happened
-        return float(1 / (1 + np.exp(-made @ self.head))), turn
+        return probability(made, self.head), turn
 
     def vote(self, criterion: Criterion, numbered: Sequence[tuple[int, str]], name: str) -> Vote:
         """The verdict on one criterion."""
@@ -85,6 +87,13 @@ class LearnedModel:
         happened = chance > 0.5
         good = happened is (aspect not in BAD)
         return Vote(judge=name, verdict="met" if good else "unmet", confidence=confidence, evidence=(turn,) if happened and turn > 0 else ())
+
+
+def probability(made: Floats, head: Floats) -> float:
+    """That the event happened. Where no passage sounds like it and none touches the criterion, it did not, whatever the head makes of the rest."""
+    chance = float(1 / (1 + np.exp(-made @ head)))
+    cue, coverage = made[NAMES.index("cue, best passage")], made[NAMES.index("coverage, best passage")]
+    return min(chance, NOTHING) if cue <= 0 and coverage < TOUCHED else chance
 
 
 def design(own: Floats, aspect: str, known: Sequence[str]) -> Floats:
