@@ -13,16 +13,19 @@ import pytest
 from mlb_env.bench.settings import RunSettings
 from mlb_env.bench.summary import Row, summarise
 from mlb_env.catalog.load import Catalog
-from mlb_env.effects import NoEdge, drive
+from mlb_env.effects import ModelSettings, NoEdge, drive
 from mlb_env.errors import UserError
 from mlb_env.judge.aspects import BAD
 from mlb_env.judge.derive import rubric_of
 from mlb_env.judge.grade import Bench, judging
 from mlb_env.judge.learned import LearnedJudge, load
-from mlb_env.judge.meaning import Decision, decide
+from mlb_env.judge.meaning import Decision, ModelJudge, Voting, decide
 from mlb_env.judge.relate import said
+from mlb_env.llm.endpoint import ModelEdge
 from mlb_env.spec.base import LANGS, L, Lang
 from mlb_env.spec.rubric import Criterion, Kind
+from tests.openai_server import OpenAIServer
+from tests.openai_server import text as says
 
 from .conftest import Played
 
@@ -105,6 +108,22 @@ def test_cheaters_stay_at_the_floor_under_rules_and_learned(catalog: Catalog, pl
     played = [(t, drive(judging(t, rubric_of(plays[t.scenario]), bench), NoEdge())) for t, _ in play_all(agent, list(plays.values()), lang)]
     found = {n: f.score for n, f in summarise([Row.of(t, j) for t, j in played], trials=1).datasets.items()}
     assert {n: s for n, s in found.items() if s is not None and s > 0.10} == {}
+
+
+def test_in_a_panel_who_abstains_has_no_vote_but_a_gate_wants_everybodys() -> None:
+    sure = criterion("understanding", POSITIVE["en"]["understanding"], "en")
+    strange = criterion("X8", "Did not refuse", "en")
+    gate = criterion("X8", "Did not refuse", "en", gate="S3")
+    record = lines(("patient", "Fine."), ("agent", "Could you tell me in your own words how you will take it at home?"))
+    with OpenAIServer(forever=lambda r: says('{"verdict": "met", "evidence": [1]}')) as server, ModelEdge() as edge:
+        panel = [SHIPPED, ModelJudge(ModelSettings(model="m", base_url=server.url, retries=0))]
+
+        def verdict(asked: Criterion, voting: Voting = "majority") -> tuple[str, list[str]]:
+            found, _ = drive(decide([asked], record, panel, "en", voting=voting), edge)
+            return found[asked.id].verdict, [v.verdict for v in found[asked.id].votes]
+
+        assert verdict(sure) == ("met", ["met", "met"]) and verdict(strange) == ("met", ["not_judged", "met"])
+        assert verdict(strange, "unanimous")[0] == verdict(gate)[0] == "not_judged"
 
 
 def test_it_is_chosen_by_name_alone_or_joined(tmp_path: Path) -> None:

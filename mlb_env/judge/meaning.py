@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -209,10 +209,7 @@ def decide(
     for ask in asks:
         for criterion in ask.batch:
             by_criterion[criterion.id].append(ask)
-    own: dict[str, dict[Judge, Vote]] = {
-        c.id: {j: j.vote(c, numbered, lang) for j in judges if isinstance(j, LearnedJudge)} if _worth(c, judges) else {} for c in criteria
-    }
-    return {c.id: _settle(c, by_criterion[c.id], own[c.id], judges, lang, voting) for c in criteria}, usage
+    return {c.id: _settle(c, by_criterion[c.id], numbered, judges, lang, voting) for c in criteria}, usage
 
 
 def questions(criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang) -> list[Ask]:
@@ -246,12 +243,15 @@ def checked(found: Ruling | Unreadable, turns: Collection[int], kind: Kind) -> R
 
 
 def _settle(
-    criterion: Criterion, asks: Iterable[Ask], own: Mapping[Judge, Vote], judges: Sequence[Judge], lang: Lang, voting: Voting,
+    criterion: Criterion, asks: Sequence[Ask], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang, voting: Voting,
 ) -> Decision:  # fmt: skip
     """One decision from all windows of all judges. Who abstains has no vote; unanimity and serious gates want everybody's."""
     if not _worth(criterion, judges):
         return Decision("not_judged", (), "a serious gate by meaning needs two judges that agree; one was given")
-    votes = [own[j] if j in own else _over_windows(criterion, j.name(lang), [a for a in asks if a.judge is j]) for j in judges]
+    votes = [
+        j.vote(criterion, numbered, lang) if isinstance(j, LearnedJudge) else _over_windows(criterion, j.name(lang), [a for a in asks if a.judge is j])
+        for j in judges
+    ]
     failed = next((v for v in votes if v.verdict == "ungraded"), None)
     if failed is not None:
         return Decision("ungraded", tuple(votes), failed.reason)
