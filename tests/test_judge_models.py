@@ -254,7 +254,7 @@ def test_silence_stays_at_the_floor_under_a_generous_judge(interactive: list[Pla
 
 @pytest.mark.parametrize(("judge", "says"), [
     ("oracle", "there is no judge 'oracle'"), ("rules+", "there is no judge ''"), ("llm:", "there is no judge 'llm:'"), ("rules+rules", "stands twice"),
-    ("llm:a+llm:a", "two votes of one model"), ("learned", "no learned judge"), ("rules+none", "there is no judge 'none'"),
+    ("llm:a+llm:a", "two votes of one model"), ("learned:no/such", "not a folder"), ("rules+none", "there is no judge 'none'"),
 ])  # fmt: skip
 def test_a_judge_that_there_is_not_is_one_sentence(judge: str, says: str) -> None:
     from mlb_env.errors import UserError

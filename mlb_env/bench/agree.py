@@ -11,7 +11,7 @@ from pathlib import Path
 from ..effects import Edge, adrive
 from ..judge.agreement import Estimate, Pair, among_people, estimates
 from ..judge.labels import Labelled
-from ..judge.meaning import Decision, ModelJudge, Voting, decide
+from ..judge.meaning import Decision, Judge, Voting, decide
 from ..spec.trajectory import Usage
 from .settings import Calibration
 
@@ -42,7 +42,7 @@ class Agreement:
 
 
 async def agree(
-    labelled: Sequence[Labelled], judges: Sequence[ModelJudge], edge: Edge, *, voting: Voting = "majority", repeat: int = 1,
+    labelled: Sequence[Labelled], judges: Sequence[Judge], edge: Edge, *, voting: Voting = "majority", repeat: int = 1,
     concurrency: int = 8,
 ) -> Agreement:  # fmt: skip
     """Put every labelled criterion to the judges and compare.

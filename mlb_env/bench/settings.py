@@ -12,7 +12,8 @@ from ..catalog.read import read_text, read_yaml, say
 from ..effects import ModelSettings
 from ..errors import UserError
 from ..judge.grade import Bench
-from ..judge.meaning import ModelJudge, Protocol
+from ..judge.learned import LearnedJudge
+from ..judge.meaning import Judge, ModelJudge, Protocol
 from ..llm.pace import Pace, Paces
 from ..spec.base import Model
 
@@ -149,6 +150,7 @@ class RunSettings(Model):
 
     def _with_judge(self) -> Self:
         """Settings whose judge is one there is, with the models of its parts."""
+        self = self.model_copy(update={"judge": _with_folders(self.judge)})
         names = judge_models(self.judge)
         models = self.judge_models or tuple(JudgeConfig(model=name) for name in names)
         if [m.model for m in models] != list(names):
@@ -157,7 +159,20 @@ class RunSettings(Model):
 
     def bench(self) -> Bench:
         """Who judges."""
-        return Bench("rules" in self.judge.split("+"), tuple(ModelJudge(m.settings(), m.protocol) for m in self.judge_models), self.judge_vote)
+        asked = iter(self.judge_models)
+        judges: list[Judge] = []
+        for part in self.judge.split("+"):
+            if part.startswith("llm:"):
+                config = next(asked)
+                judges.append(ModelJudge(config.settings(), config.protocol))
+            elif _learned(part):
+                judges.append(LearnedJudge(Path(part[8:]) if part[8:] else None))
+        return Bench("rules" in self.judge.split("+"), tuple(judges), self.judge_vote)
+
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """The judges of meaning, as they are shown: models by their name, the learned judge as --judge names it."""
+        return tuple(p.removeprefix("llm:") for p in self.judge.split("+") if p.startswith("llm:") or _learned(p))
 
     def _with_patient(self) -> Self:
         """Settings whose patient is one there is, with its model where it has one."""
@@ -204,13 +219,32 @@ def judge_models(judge: str) -> tuple[str, ...]:
     """
     parts = judge.split("+")
     for part in parts:
-        if part.startswith("learned"):
-            raise UserError(f"--judge {judge}: this version has no learned judge; there are rules, llm:MODEL, both (rules+llm:MODEL), and none")
-        if not (part == "rules" or (part.startswith("llm:") and part[4:]) or judge == "none"):
-            raise UserError(f"--judge {judge}: there is no judge '{part}'; there are rules, llm:MODEL, several joined by +, and none")
+        if not (part == "rules" or _learned(part) or (part.startswith("llm:") and part[4:]) or judge == "none"):
+            raise UserError(f"--judge {judge}: there is no judge '{part}'; there are rules, learned, learned:FOLDER, llm:MODEL, several joined by +, and none")
     if len(set(parts)) != len(parts):
         raise UserError(f"--judge {judge}: a judge stands twice; two votes of one model are one vote")
     return tuple(p[4:] for p in parts if p.startswith("llm:"))
+
+
+def _learned(part: str) -> bool:
+    return part == "learned" or (part.startswith("learned:") and bool(part[8:]))
+
+
+def _with_folders(judge: str) -> str:
+    """The judge with absolute folders of learned judges, so that a run can be resumed from anywhere.
+
+    Raises:
+        UserError: a folder is not there.
+    """
+    parts = []
+    for part in judge.split("+"):
+        if _learned(part) and part[8:]:
+            folder = Path(part[8:]).absolute()
+            if not folder.is_dir():
+                raise UserError(f"--judge {judge}: '{part[8:]}' is not a folder that mlb judge train wrote")
+            part = f"learned:{folder}"
+        parts.append(part)
+    return "+".join(parts)
 
 
 def judge_config(judge: str | None, flags: dict[str, Any], config: Path | None) -> tuple[JudgeConfig, ...]:

@@ -180,8 +180,8 @@ def _judges(named: Named) -> str:
     rows = []
     for key, (folder, header, _) in named:
         s, measured = header.settings, header.settings.calibration
-        if s.judge_models:
-            rows.append([_name(key, folder), ", ".join(m.model for m in s.judge_models), s.judge_vote if len(s.judge_models) > 1 else "–", _alike(folder) if len(s.judge_models) > 1 else "–",
+        if s.meaning:
+            rows.append([_name(key, folder), ", ".join(s.meaning), s.judge_vote if len(s.meaning) > 1 else "–", _alike(folder) if len(s.meaning) > 1 else "–",
                          number(measured.kappa) if measured else "not measured", number(measured.kappa_low) if measured else "–", str(measured.items) if measured else "–",
                          percent(measured.coverage) if measured else "–", "yes" if measured and measured.passes() else "no"])  # fmt: skip
     if not rows:

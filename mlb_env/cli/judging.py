@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import UserError
-from . import refusal, trust
+from . import refusal, training, trust
 
 if TYPE_CHECKING:
     from ..bench.agree import Agreement
@@ -30,6 +30,7 @@ def group() -> typer.Typer:
     app.command("review")(review)
     app.command("disagreements")(disagreements)
     app.add_typer(sft(), name="sft")
+    app.command("train")(training.train)
     app.command("bias")(trust.bias)
     app.command("sensitivity")(trust.sensitivity)
     app.command("diff")(trust.diff)
@@ -38,7 +39,7 @@ def group() -> typer.Typer:
 
 def agree(
     labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
-    judge: Annotated[str, typer.Option(help="llm:MODEL, or several joined by + (a panel).")],
+    judge: Annotated[str, typer.Option(help="llm:MODEL, learned, learned:FOLDER, or several joined by + (a panel).")],
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
     judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
                                                             "(MLB's one-word verdicts).")] = None,
@@ -64,11 +65,12 @@ def agree(
                               judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))  # fmt: skip
     bench = settings.bench()
     if bench.rules or not bench.models:
-        raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL, or several joined by +")
+        raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL or learned, or several joined by +")
     labelled = labelled_set(labels, run, part)
     for model in settings.judge_models:
         ModelEdge.check(model.settings())
-    print(f"estimate: {of_labels(labelled, bench.models, repeat)}", file=sys.stderr)
+    if settings.judge_models:
+        print(f"estimate: {of_labels(labelled, bench.models, repeat)}", file=sys.stderr)
 
     async def work() -> Agreement:
         edge = ModelEdge()

@@ -28,7 +28,7 @@ def grade(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     write: Annotated[bool, typer.Option("--write", help="Replace the run's verdicts and summary.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the run with the new verdicts to this new folder.")] = None,
-    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL, several joined by +, or llm:MODEL alone.")] = None,
+    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL, rules+learned, several joined by +, or llm:MODEL alone.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
     judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
                                                             "(MLB's one-word verdicts).")] = None,

@@ -67,7 +67,7 @@ def run(
                                                      "replay:RUN.")] = None,
     patient_base_url: Annotated[str | None, typer.Option(help="Endpoint of the patient's model; more under `patient` in --config.")] = None,
     persona: Annotated[str | None, typer.Option(help="One persona for all. Default: drawn from the scenario's.")] = None,
-    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL (a model for what needs meaning), several "
+    judge: Annotated[str | None, typer.Option(help="rules (the default), rules+llm:MODEL (a model for what needs meaning), rules+learned, several "
                                                    "joined by +, llm:MODEL alone, or none.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
     judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
@@ -174,7 +174,7 @@ def calibrated(file: Path, given: dict[str, Any]) -> Any:
 
     models = RunSettings.of(**given).bench().models
     if not models:
-        raise UserError("--calibration is of a judge that calls a model; add --judge rules+llm:MODEL")
+        raise UserError("--calibration is of a judge of meaning; add --judge rules+llm:MODEL or rules+learned")
     langs = (given["lang"],) if given.get("lang") in LANGS else LANGS if given.get("lang") == "both" else ("en",)
     return read_calibration(file, [m.name(lang) for m in models for lang in langs])
 

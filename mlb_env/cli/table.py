@@ -212,10 +212,10 @@ def triage(rates: Mapping[Direction, TriageRate]) -> Table:
 def _trust(header: RunHeader) -> list[str]:
     """How far the judges of meaning may be believed."""
     settings = header.settings
-    if not settings.judge_models:
+    if not settings.meaning:
         return []
     lines = []
-    names, measured = ", ".join(m.model for m in settings.judge_models), settings.calibration
+    names, measured = ", ".join(settings.meaning), settings.calibration
     if measured is None:
         lines.append(f"UNCALIBRATED: meaning was judged by {names}, whose agreement with people was not given (mlb judge agree LABELS --judge ... "
                      "--save FILE, then --calibration FILE); do not quote these scores as results.")  # fmt: skip
@@ -224,7 +224,7 @@ def _trust(header: RunHeader) -> list[str]:
                      f"{percent(measured.coverage)}); asked are 100 labels, coverage 90 %, kappa 0.6 and surely above 0.4.")  # fmt: skip
     else:
         lines.append(f"Meaning was judged by {names}: kappa {number(measured.kappa)} with people on {measured.items} labels.")
-    if len(settings.judge_models) == 1:
+    if len(settings.meaning) == 1:
         lines.append("Serious gates (S3, S4) that need meaning were left open: they take two judges that agree.")
     if settings.model and any(family(m.model) == family(settings.model.model) for m in settings.judge_models):
         lines.append("The judge and the model under test are of one family: it may favour its like.")

@@ -49,15 +49,16 @@ def bias(
     from ..bench.settings import RunSettings, judge_config, judge_flags
     from ..bench.store import read_header
     from ..judge.estimate import of_labels
+    from ..judge.meaning import ModelJudge
     from ..llm.endpoint import ModelEdge
     from .table import family
 
     settings = RunSettings.of(judge=judge, judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))
     bench = settings.bench()
-    if bench.rules or len(bench.models) != 1:
+    model = bench.models[0] if len(bench.models) == 1 else None
+    if bench.rules or not isinstance(model, ModelJudge):
         raise UserError(f"--judge {judge}: bias is of one judge of meaning; give one llm:MODEL")
     labelled = labelled_set(labels, run, part)
-    (model,) = bench.models
     ModelEdge.check(model.settings)
     if under_test is None and run is not None:
         tested = read_header(run).settings.model

@@ -17,7 +17,7 @@ from ..spec.trajectory import Trajectory
 from .derive import rubric_of
 from .grade import Bench, asked
 from .labels import Labelled
-from .meaning import ATTEMPTS, ModelJudge, questions
+from .meaning import ATTEMPTS, Judge, questions
 from .window import lines
 
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
@@ -44,7 +44,7 @@ def tokens(text: str) -> int:
     return wide + -(-(len(text) - wide) // 4)
 
 
-def putting(criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[ModelJudge], lang: Lang) -> Cost:
+def putting(criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang) -> Cost:
     """The cost of putting criteria to judges."""
     asks = questions(criteria, numbered, judges, lang)
     return Cost(len(asks), sum(tokens(m["content"]) for ask in asks for m in ask.messages))
@@ -58,7 +58,7 @@ def of_trajectories(played: Iterable[tuple[Trajectory, Play]], bench: Bench) -> 
     return cost
 
 
-def of_labels(labelled: Iterable[Labelled], judges: Sequence[ModelJudge], times: int = 1) -> Cost:
+def of_labels(labelled: Iterable[Labelled], judges: Sequence[Judge], times: int = 1) -> Cost:
     """The cost of measuring judges on labels."""
     cost = Cost()
     for d in labelled:

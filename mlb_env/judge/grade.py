@@ -13,7 +13,7 @@ from ..spec.rubric import Criterion, Judgement, Rubric, Verdict
 from ..spec.trajectory import Trajectory, Usage
 from . import extraction, state  # noqa: F401  they register their rules
 from .derive import rubric_of
-from .meaning import Decision, ModelJudge, Voting, decide
+from .meaning import Decision, Judge, Voting, decide
 from .rules import RULES
 from .score import score
 from .seen import Finding, Seen, partly
@@ -24,16 +24,16 @@ JUDGE = "rules"
 
 @dataclass(frozen=True)
 class Bench:
-    """Who judges. `rules`: structure decides what it can; without them the models are asked about everything. `models`: for meaning."""
+    """Who judges. `rules`: structure decides what it can; without them the models are asked about everything. `models`: for meaning, by a model or learned."""
 
     rules: bool = True
-    models: tuple[ModelJudge, ...] = ()
+    models: tuple[Judge, ...] = ()
     voting: Voting = "majority"
 
     @property
     def name(self) -> str:
         """ "rules", "rules+llm:m" or "llm:a+llm:b"."""
-        return "+".join([*(["rules"] if self.rules else []), *(f"llm:{m.settings.model}" for m in self.models)])
+        return "+".join([*(["rules"] if self.rules else []), *(m.label for m in self.models)])
 
     def decides(self, criterion: Criterion) -> bool:
         """Whether a rule decides this criterion, and no model is asked."""

@@ -1,4 +1,5 @@
-"""Judges of meaning: models that decide criteria, alone or as a panel, asked by our rubric protocol or by MLB's (judge/mlb.py).
+"""Judges of meaning: models that decide criteria, alone or as a panel, asked by our rubric protocol or by MLB's (judge/mlb.py), or the learned judge
+(judge/learned.py), which asks nothing.
 
 Flows, as everything that needs the world: all criteria, windows and judges are asked at once. What cannot be had (a failed endpoint, a
 reply that states no verdict after three tries, evidence in a turn that is not there) is ungraded with its reason, never guessed.
@@ -19,6 +20,7 @@ from ..spec.base import Lang
 from ..spec.rubric import Criterion, Kind, VerdictValue, Vote
 from ..spec.trajectory import Usage
 from . import mlb
+from .learned import LearnedJudge
 from .reply import Ruling, Unreadable, read
 from .window import nonce, windows
 
@@ -85,6 +87,10 @@ class ModelJudge:
     last: bool = False
     turned: bool = False
 
+    @property
+    def label(self) -> str:
+        return f"llm:{self.settings.model}"
+
     def name(self, lang: Lang) -> str:
         if self.protocol == "mlb":
             texts, start = mlb.texts(lang), "mlb-"
@@ -126,6 +132,9 @@ class ModelJudge:
         return found if isinstance(found, Unreadable) else (found,)
 
 
+Judge = ModelJudge | LearnedJudge  # both have `label`, as --judge names them, and `name(lang)`, as verdicts do
+
+
 def _laid_out(topic: str, record: str, close: str, lang: Lang, *, last: bool) -> str:
     """What stands first, the criterion or the record."""
     return f"{record}\n\n{ENDED[lang]}\n\n{topic}\n\n{close}" if last else f"{topic}\n\n{record}\n\n{ENDED[lang]}{close}"
@@ -163,7 +172,7 @@ class Decision:
 
 
 def decide(
-    criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[ModelJudge], lang: Lang, *,
+    criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang, *,
     voting: Voting = "majority", seed: int = 0,
 ) -> Flow[tuple[dict[str, Decision], Usage]]:  # fmt: skip
     """Ask each judge about each criterion; returns criterion id -> decision, and what the calls cost.
@@ -200,17 +209,18 @@ def decide(
     for ask in asks:
         for criterion in ask.batch:
             by_criterion[criterion.id].append(ask)
-    return {c.id: _settle(c, by_criterion[c.id], judges, lang, voting) for c in criteria}, usage
+    return {c.id: _settle(c, by_criterion[c.id], numbered, judges, lang, voting) for c in criteria}, usage
 
 
-def questions(criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[ModelJudge], lang: Lang) -> list[Ask]:
+def questions(criteria: Sequence[Criterion], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang) -> list[Ask]:
     """What the judges are asked at first, one call each."""
     worth = [c for c in criteria if _worth(c, judges)]
     texts = windows(numbered)
-    return [Ask(batch, j, j.asking(batch, text, lang)) for j in judges for batch in j.batches(worth) for text in texts]
+    asked = [j for j in judges if isinstance(j, ModelJudge)]
+    return [Ask(batch, j, j.asking(batch, text, lang)) for j in asked for batch in j.batches(worth) for text in texts]
 
 
-def _worth(criterion: Criterion, judges: Sequence[ModelJudge]) -> bool:
+def _worth(criterion: Criterion, judges: Sequence[Judge]) -> bool:
     """A serious gate is not even asked of a single judge: its word alone would not count."""
     return criterion.gate not in SERIOUS or len(judges) >= 2
 
@@ -232,24 +242,30 @@ def checked(found: Ruling | Unreadable, turns: Collection[int], kind: Kind) -> R
     return found
 
 
-def _settle(criterion: Criterion, asks: Iterable[Ask], judges: Sequence[ModelJudge], lang: Lang, voting: Voting) -> Decision:
-    """One decision from all windows of all judges."""
-    votes: list[Vote] = []
-    for judge in judges:
-        own = [a for a in asks if a.judge is judge]
-        if not own:
-            return Decision("not_judged", (), "a serious gate by meaning needs two judges that agree; one was given")
-        votes.append(_over_windows(criterion, judge.name(lang), own))
+def _settle(
+    criterion: Criterion, asks: Sequence[Ask], numbered: Sequence[tuple[int, str]], judges: Sequence[Judge], lang: Lang, voting: Voting,
+) -> Decision:  # fmt: skip
+    """One decision from all windows of all judges. Who abstains has no vote; unanimity and serious gates want everybody's."""
+    if not _worth(criterion, judges):
+        return Decision("not_judged", (), "a serious gate by meaning needs two judges that agree; one was given")
+    votes = [
+        j.vote(criterion, numbered, lang) if isinstance(j, LearnedJudge) else _over_windows(criterion, j.name(lang), [a for a in asks if a.judge is j])
+        for j in judges
+    ]
     failed = next((v for v in votes if v.verdict == "ungraded"), None)
     if failed is not None:
         return Decision("ungraded", tuple(votes), failed.reason)
-    count = Counter(v.verdict for v in votes)
-    best, most = count.most_common(1)[0]
-    needed = len(votes) if voting == "unanimous" or criterion.gate in SERIOUS else len(votes) // 2 + 1
+    cast = [v for v in votes if v.verdict != "not_judged"]
+    if not cast:
+        return Decision("not_judged", tuple(votes), votes[0].reason)
+    best, most = Counter(v.verdict for v in cast).most_common(1)[0]
+    needed = len(votes) if voting == "unanimous" or criterion.gate in SERIOUS else len(cast) // 2 + 1
     if most >= needed:
-        first = next(v for v in votes if v.verdict == best)
+        first = next(v for v in cast if v.verdict == best)
         return Decision(best, tuple(votes), first.reason)
     said = ", ".join(f"{v.judge.partition('@')[0]}: {v.verdict}" for v in votes)
+    if most == len(cast):
+        return Decision("not_judged", tuple(votes), f"not all judges decided ({said})")
     return Decision("ungraded" if criterion.gate in SERIOUS else "not_judged", tuple(votes), f"the judges disagree ({said})")
 
 
