@@ -148,6 +148,8 @@ class _Worker:
         except WorkerLost:
             await self._take()
             raise
+        if self._fetcher is not None and self._fetcher.done():
+            self._fetcher.result()  # a call that could not be written down
         if isinstance(made, RunStops):
             raise made
         assert isinstance(made, Kept)

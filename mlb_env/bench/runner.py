@@ -230,12 +230,10 @@ async def _play_all(plan: Plan, store: RunStore, edge: LateEdge, how: How) -> Ru
 def _crew(plan: Plan, folder: Path, calls: Calls, edge: LateEdge, how: How, jobs: int) -> list[Worker]:
     """Who plays."""
     settings, size = plan.settings, how.workers
-    concurrency = how.concurrency
-    if "human" in (settings.agent, settings.patient):
-        concurrency = size = 1  # there is one keyboard
+    if "human" in (settings.agent, settings.patient):  # there is one keyboard
+        return [Here(plan, calls, edge, 1)]
     if size == 1 and how.executor == "local":
-        return [Here(plan, calls, edge, max(1, min(concurrency, jobs)))]
-
+        return [Here(plan, calls, edge, max(1, min(how.concurrency, jobs)))]
     crew: list[Worker] = []
 
     def tell(call: Call) -> None:
@@ -249,7 +247,7 @@ def _crew(plan: Plan, folder: Path, calls: Calls, edge: LateEdge, how: How, jobs
             for worker in crew:
                 worker.halt(calls.halted)
 
-    share = Order(settings, plan.header, how.paces.shared(size), max(1, -(-concurrency // size)))
+    share = Order(settings, plan.header, how.paces.shared(size), max(1, -(-how.concurrency // size)))
     if how.executor == "ray":
         from .onray import OnRay
 
