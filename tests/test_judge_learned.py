@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import mlb_env
 from mlb_env.bench.settings import RunSettings
 from mlb_env.bench.summary import Row, summarise
 from mlb_env.catalog.load import Catalog
@@ -145,7 +146,7 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_model_card_names_what_it_was_trained_on() -> None:
-    folder = Path(__file__).resolve().parents[1] / "mlb_env" / "judge" / "models"
+    folder = Path(mlb_env.__file__).parent / "judge" / "models"
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     assert set(card["sources"]) == {"examples/zh.yaml", "examples/en.yaml", "zh.jsonl", "en.jsonl"}, "never K-QA"
     assert card["models"] == {lang: load(None, lang).sha for lang in LANGS}
