@@ -206,7 +206,8 @@ class Stubborn:
         from mlb_env.effects import ChatRequest
 
         try:
-            self._context.edge.perform((ChatRequest("agent", self._context.model, ({"role": "user", "content": observation.text},)),))
+            for word in ("first", "second"):  # the budget is spent between them
+                self._context.edge.perform((ChatRequest("agent", self._context.model, ({"role": "user", "content": word},)),))
         except Exception:
             return Action(content="A")
         return Action(content="B")
