@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from ..spec.base import LANGS, L, Lang, Model
 from ..spec.rubric import Criterion
 from .agreement import Estimate, Pair, estimates
 from .aspects import ASPECTS, BAD, CONTENT, aspect_of
+from .embed import PROBE, Embedder
 from .labels import Item, Labelled
 from .learned import Cues, LearnedModel, design, probability
-from .relate import NAMES, Floats, ngrams, relation, said
+from .relate import Floats, ngrams, said
 
 STRENGTH = 30.0  # inverse regularisation of the cues; this, HEAD and MADE_UP by cross-validation over the part tune
 HEAD = 0.3  # of the head
+DENSE = 10.0  # of the cues by embedding
 FOLDS = 5
 OTHERS = 0.3  # weight of another aspect's passages as counterexamples
 UNSURE = 0.06  # share of the cross-validated criteria that are nearest to one half: there the judge abstains
@@ -122,9 +125,9 @@ def of_points(found: Examples, lang: Lang) -> list[Row]:
 def foreign(data: Sequence[Row]) -> list[Row]:
     """Made-up counterexamples for the head: a criterion beside the record of another dialogue, and beside small talk. Nothing of the kind happened there."""
     made = []
-    records = {r.group: r for r in data if not r.group.startswith("point-")}
+    records = {r.group: r for r in data if not is_point(r)}
     for number, row in enumerate(data):
-        if row.group.startswith("point-"):
+        if is_point(row):
             continue
         others = [r for g, r in sorted(records.items()) if g != row.group and r.lang == row.lang]
         if row.aspect in SPECIFIC and others:
@@ -138,8 +141,8 @@ def foreign(data: Sequence[Row]) -> list[Row]:
 # --- cues ---------------------------------------------------------------------------------------------------------------
 
 
-def cues(found: Examples, more: Sequence[Row], lang: Lang) -> Cues:
-    """The cue models of one language."""
+def cues(found: Examples, more: Sequence[Row], lang: Lang, embed: Embedder | None = None) -> Cues:
+    """The cue models of one language, with sentence embeddings where `embed` is given."""
     from sklearn.linear_model import LogisticRegression
 
     own = [r for r in more if r.lang == lang]
@@ -151,6 +154,7 @@ def cues(found: Examples, more: Sequence[Row], lang: Lang) -> Cues:
     idf = np.log((1 + len(texts)) / (1 + seen)) + 1
     weights = np.zeros((BUCKETS, len(aspects)))
     bias = np.zeros(len(aspects))
+    dense: Floats | None = None
     for column, aspect in enumerate(aspects):
         kin: set[str] = set().union(*(k for k in KIN if aspect in k)) | {aspect}
         data = [(p, True, 1.0) for p in found.aspects[aspect].does] + [(p, False, 1.0) for p in found.aspects[aspect].lacks]
@@ -162,8 +166,13 @@ def cues(found: Examples, more: Sequence[Row], lang: Lang) -> Cues:
         share = np.where(y, share * share[~y].sum() / max(share[y].sum(), 1e-9), share)
         model = LogisticRegression(C=STRENGTH, solver="liblinear", dual=True, max_iter=2000, random_state=0).fit(x, y, sample_weight=share)
         weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
+        if embed is not None:
+            vectors = embed([p for p, _, _ in data])
+            dense = np.zeros((vectors.shape[1] + 1, len(aspects))) if dense is None else dense
+            model = LogisticRegression(C=DENSE, max_iter=2000, random_state=0).fit(vectors, y, sample_weight=share)
+            dense[:-1, column], dense[-1, column] = model.coef_[0], model.intercept_[0]
     scale = np.abs(weights).max(axis=0) / 127
-    return Cues(aspects, np.round(weights / scale).astype(np.int8), scale, bias, idf)
+    return Cues(aspects, np.round(weights / scale).astype(np.int8), scale, bias, idf, embed, dense)
 
 
 def _matrix(texts: Sequence[str], lang: Lang, idf: Floats) -> Any:
@@ -181,8 +190,7 @@ def _matrix(texts: Sequence[str], lang: Lang, idf: Floats) -> Any:
 
 def vector(row: Row, found: Cues, known: Sequence[str]) -> Floats:
     """What the head sees of a row."""
-    turns = said(row.lines, row.text, row.lang)
-    own, _ = relation(row.text, turns, row.lang, found.idf, lambda text: found.odds(text, row.aspect, row.lang))
+    own, _ = found.relation(row.text, row.aspect, said(row.lines, row.text, row.lang), row.lang)
     return design(own, row.aspect, known)
 
 
@@ -193,18 +201,18 @@ def folds(rows_: Sequence[Row], count: int, seed: int = 0) -> list[set[str]]:
     return [{groups[i] for i in order[k::count]} for k in range(count)]
 
 
-Reader = Callable[[Sequence[Row]], dict[Lang, Cues]]
+Reader = Callable[[Sequence[Row]], Cues]
 
 
 def unseen(train: Sequence[Row], read: Reader, known: Sequence[str], count: int) -> Floats:
     """The rows' vectors, each by cues that have not seen its group."""
-    made: Floats = np.zeros((len(train), len(design(np.zeros(len(NAMES)), CONTENT, known))))
+    made: list[Floats] = [np.empty(0)] * len(train)
     for fold in folds(train, count):
         found = read([r for r in train if r.group not in fold])
         for number, row in enumerate(train):
             if row.group in fold:
-                made[number] = vector(row, found[row.lang], known)
-    return made
+                made[number] = vector(row, found, known)
+    return np.array(made)
 
 
 def fitted(data: Sequence[Row], read: Reader, known: Sequence[str], count: int) -> Floats:
@@ -240,8 +248,13 @@ class Trained:
     brier: float
 
 
-def train(labelled: Sequence[Labelled], *, read: Reader | None = None, count: int = FOLDS) -> Trained:
+def train(
+    labelled: Sequence[Labelled], *, count: int = FOLDS, embed: Mapping[Lang, Embedder] = MappingProxyType({})
+) -> Trained:
     """Fit on our examples and labelled criteria.
+
+    Args:
+        embed: sentence embeddings, for the languages that are to have them.
 
     Raises:
         UserError: scikit-learn is not installed, or there is too little to learn from.
@@ -250,48 +263,63 @@ def train(labelled: Sequence[Labelled], *, read: Reader | None = None, count: in
         import sklearn  # noqa: F401
     except ImportError as e:
         raise UserError("training needs scikit-learn: pip install 'mlb-env[train]'") from e
-    own = {lang: examples(lang) for lang in LANGS}
-    data = [*rows(labelled), *(r for lang in LANGS for r in of_points(own[lang], lang))]
-    if len({r.group for r in data if r.aspect != CONTENT}) < count:
+    every = rows(labelled)
+    if len({r.group for r in every if r.aspect != CONTENT}) < count:
         raise UserError(f"too few labelled dialogues to learn from: {count} at least, of kinds {', '.join(ASPECTS)}")
+    parts = {lang: _one([r for r in every if r.lang == lang], lang, count, embed.get(lang)) for lang in LANGS}
+    return _measured({lang: part.model for lang, part in parts.items()}, [pair for part in parts.values() for pair in part.chances])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One language: the model, and the chance of each row, unseen."""
+
+    model: LearnedModel
+    chances: list[tuple[Row, float]]
+
+
+def _one(labelled: Sequence[Row], lang: Lang, count: int, embed: Embedder | None) -> _Part:
+    own = examples(lang)
+    data = [*labelled, *of_points(own, lang)]
     known = tuple(sorted({r.aspect for r in data}))
-    reader: Reader = read or (lambda some: {lang: cues(own[lang], some, lang) for lang in LANGS})
+
+    def reader(some: Sequence[Row]) -> Cues:
+        return cues(own, some, lang, embed)
+
     chances: Floats = np.zeros(len(data))
     for fold in folds(data, count, seed=1):
-        inside = [i for i, r in enumerate(data) if r.group not in fold]
-        rest = [data[i] for i in inside]
+        rest = [r for r in data if r.group not in fold]
         weights = fitted(rest, reader, known, count)
         found = reader(rest)
         for i, row in enumerate(data):
             if row.group in fold:
-                chances[i] = probability(vector(row, found[row.lang], known), weights)
-    labelled_only = [i for i, r in enumerate(data) if not r.group.startswith("point-")]
-    band = float(np.quantile(np.abs(chances[labelled_only] - 0.5), UNSURE))
-    weights = fitted(data, reader, known, count)
-    final = reader(data)
-    models = {lang: LearnedModel(lang, final[lang], known, weights, band) for lang in LANGS}
-    return _measured(models, data, chances, band)
+                chances[i] = probability(vector(row, found, known), weights)
+    unsure = np.abs(chances[[i for i, r in enumerate(data) if not is_point(r)] or slice(None)] - 0.5)
+    model = LearnedModel(lang, reader(data), known, fitted(data, reader, known, count), float(np.quantile(unsure, UNSURE)))
+    return _Part(model, [(row, float(c)) for row, c in zip(data, chances, strict=True)])
 
 
-def _measured(models: dict[Lang, LearnedModel], data: Sequence[Row], chances: Floats, band: float) -> Trained:
+def is_point(row: Row) -> bool:
+    """Whether a row is of our own examples of contents, not of a labelled dialogue."""
+    return row.group.startswith("point-")
+
+
+def _measured(models: dict[Lang, LearnedModel], chances: Sequence[tuple[Row, float]]) -> Trained:
     pairs: list[Pair] = []
     groups: dict[str, list[Pair]] = {}
-    for row, chance in zip(data, chances, strict=True):
-        if row.group.startswith("point-"):
-            names = [f"examples {row.lang}"]
-        else:
-            names = [f"lang {row.lang}", f"aspect {row.aspect}", f"form {row.item.form}"]
-        if abs(chance - 0.5) < band:
+    for row, chance in chances:
+        if abs(chance - 0.5) < models[row.lang].band:
             continue
         pair = Pair(row.group, row.item.met, bool(chance > 0.5) is (row.aspect not in BAD))
-        if not row.group.startswith("point-"):
+        if not is_point(row):
             pairs.append(pair)
+        names = [f"examples {row.lang}"] if is_point(row) else [f"lang {row.lang}", f"aspect {row.aspect}", f"form {row.item.form}"]
         for name in names:
             groups.setdefault(name, []).append(pair)
-    labelled = sum(not r.group.startswith("point-") for r in data)
+    labelled = sum(not is_point(row) for row, _ in chances)
     return Trained(
-        models, tuple(zip(data, map(float, chances), strict=True)), estimates(pairs), {k: (len(v), estimates(v)) for k, v in sorted(groups.items())},
-        len(pairs) / labelled if labelled else 0.0, float(np.mean([(c - r.happened) ** 2 for r, c in zip(data, chances, strict=True)])),
+        models, tuple(chances), estimates(pairs), {k: (len(v), estimates(v)) for k, v in sorted(groups.items())},
+        len(pairs) / labelled if labelled else 0.0, float(np.mean([(c - r.happened) ** 2 for r, c in chances])),
     )  # fmt: skip
 
 
@@ -299,9 +327,12 @@ def write(model: LearnedModel, folder: Path) -> str:
     """Write one language's model; returns its sha256. The same model gives the same bytes."""
     made = io.BytesIO()
     c = model.cues
+    more: dict[str, Any] = {}
+    if c.embed is not None and c.dense is not None:
+        more = {"embeddings": np.array(c.embed.name), "probe": c.embed([PROBE])[0].astype(np.float32), "dense": c.dense.astype(np.float32)}
     np.savez_compressed(
         made, aspects=np.array(c.aspects), weights=c.weights, scale=c.scale.astype(np.float32), bias=c.bias.astype(np.float32), idf=c.idf.astype(np.float16),
-        known=np.array(model.known), head=model.head, band=np.float64(model.band),
+        known=np.array(model.known), head=model.head, band=np.float64(model.band), **more,
     )  # fmt: skip
     content = made.getvalue()
     (folder / f"learned.{model.lang}.npz").write_bytes(content)
@@ -339,7 +370,7 @@ def save(made: Trained, folder: Path, sources: Mapping[str, str]) -> Card:
     hashes = {str(lang): write(model, folder) for lang, model in made.models.items()}
     own = {f"examples/{lang}.yaml": hashlib.sha256((files(__package__) / "examples" / f"{lang}.yaml").read_bytes()).hexdigest() for lang in LANGS}
     model = next(iter(made.models.values()))
-    points = sum(r.group.startswith("point-") for r, _ in made.pairs)
+    points = sum(is_point(r) for r, _ in made.pairs)
     card = Card(
         models=hashes, sources={**own, **sources}, aspects=model.known, labelled=len(made.pairs) - points, points=points, band=round(model.band, 4),
         coverage=round(made.coverage, 4), brier=round(made.brier, 4),

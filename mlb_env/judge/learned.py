@@ -11,7 +11,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -23,7 +23,8 @@ from ..errors import UserError
 from ..spec.base import Lang
 from ..spec.rubric import Criterion, Vote
 from .aspects import BAD, CONTENT, GROUPS, aspect_of
-from .relate import NAMES, Floats, Turn, ngrams, relation, said
+from .embed import Embedder, embedder
+from .relate import NAMES, Floats, Meaning, Turn, ngrams, relation, said, width
 
 TOUCHED = 0.05  # share of a criterion's n-grams, by weight, under which a passage does not touch it
 NOTHING = 0.05  # probability of what nothing speaks for
@@ -32,13 +33,31 @@ UNKNOWN = "the learned judge was not trained on criteria of this kind"
 
 @dataclass(frozen=True)
 class Cues:
-    """How passages sound in which an aspect's event happens. `weights`: (buckets, aspects); `scale`, `bias`: one for each aspect; `idf`: of each n-gram."""
+    """How passages sound in which an aspect's event happens. `weights`: (buckets, aspects); `scale`, `bias`: one for each aspect; `idf`: of each n-gram.
+
+    With sentence embeddings (`embed`), `dense` is the same from them: (dimensions + 1, aspects), the last row the bias.
+    """
 
     aspects: tuple[str, ...]
     weights: Any
     scale: Any
     bias: Any
     idf: Floats
+    embed: Embedder | None = None
+    dense: Floats | None = None
+
+    def relation(self, criterion: str, aspect: str, turns: Sequence[Turn], lang: Lang) -> tuple[Floats, int]:
+        """`relate.relation` with these cues."""
+        meaning = Meaning(self.embed, lambda found: self.meant(found, aspect)) if self.embed is not None else None
+        return relation(criterion, turns, lang, self.idf, lambda text: self.odds(text, aspect, lang), meaning)
+
+    def meant(self, found: Floats, aspect: str) -> Floats:
+        """Log-odds of the event for each embedding; 0 where there is no model of it."""
+        if self.dense is None or aspect not in self.aspects:
+            return np.zeros(len(found))
+        column = self.dense[:, self.aspects.index(aspect)]
+        odds: Floats = found @ column[:-1] + column[-1]
+        return odds
 
     def odds(self, text: str, aspect: str, lang: Lang) -> float:
         """Log-odds that the event happens in a passage; 0 where there is no model of it."""
@@ -64,7 +83,7 @@ class LearnedModel:
 
     def vector(self, criterion: str, aspect: str, turns: Sequence[Turn]) -> tuple[Floats, int]:
         """What the head weighs, and the turn that weighs most."""
-        own, turn = relation(criterion, turns, self.lang, self.cues.idf, lambda text: self.cues.odds(text, aspect, self.lang))
+        own, turn = self.cues.relation(criterion, aspect, turns, self.lang)
         return design(own, aspect, self.known), turn
 
     def chance(self, criterion: str, aspect: str, turns: Sequence[Turn]) -> tuple[float, int]:
@@ -147,12 +166,16 @@ def read(path: Path, lang: Lang) -> LearnedModel:
         data = np.load(io.BytesIO(content), allow_pickle=False)
         cues = Cues(tuple(str(a) for a in data["aspects"]), data["weights"], data["scale"].astype(np.float64), data["bias"].astype(np.float64),
                     data["idf"].astype(np.float64))  # fmt: skip
+        if "dense" in data:
+            embed = embedder(str(data["embeddings"]))
+            embed.check(data["probe"].astype(np.float64), str(path))
+            cues = replace(cues, embed=embed, dense=data["dense"].astype(np.float64))
         made = LearnedModel(lang, cues, tuple(str(k) for k in data["known"]), data["head"].astype(np.float64), float(data["band"]),
                             hashlib.sha256(content).hexdigest())  # fmt: skip
     except FileNotFoundError:
         raise UserError(f"'{path}' is not there: no learned judge of {lang}; train one with mlb judge train LABELS --out FOLDER") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path}': not a learned judge that mlb judge train wrote ({error})") from None
-    if len(made.head) != len(design(np.zeros(len(NAMES)), CONTENT, made.known)):
+    if len(made.head) != len(design(np.zeros(width(cues.embed is not None)), CONTENT, made.known)):
         raise UserError(f"'{path}': a learned judge of another version; train it again with mlb judge train")
     return made

@@ -135,17 +135,63 @@ NAMES = (
 )  # fmt: skip
 
 
-def relation(criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue: Callable[[str], float]) -> tuple[Floats, int]:
-    """The vector of a criterion beside what was said (in the order of NAMES), and the turn that weighs most (-1: nothing was said).
+EMBEDDED = (
+    "cue by embedding, best passage", "cue by embedding, turn that answers", "similarity, best passage", "similarity, turn that answers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """`embed`: texts -> (texts, dimensions), rows of length 1. `odds`: those rows -> log-odds of the event."""
+
+    embed: Callable[[Sequence[str]], Floats]
+    odds: Callable[[Floats], Floats]
+
+
+def width(embedded: bool) -> int:
+    """How many numbers `relation` gives."""
+    return len(NAMES) + len(EMBEDDED) * embedded
+
+
+def passages(turn: Turn) -> tuple[str, ...]:
+    """Its sentences, and each with the one after it."""
+    return (*turn.sentences, *(f"{a} {b}" for a, b in pairwise(turn.sentences)))
+
+
+def relation(
+    criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue: Callable[[str], float], meaning: Meaning | None = None
+) -> tuple[Floats, int]:
+    """The vector of a criterion beside what was said (in the order of NAMES and, with embeddings, EMBEDDED), and the turn that weighs most (-1: nothing was
+    said).
 
     Args:
         cue: log-odds that a passage does what the kind of criterion is about.
+        meaning: sentence embeddings, where the judge has them.
     """
+    made, turn, answering = _words(criterion, turns, lang, idf, cue)
+    if meaning is None:
+        return made, turn
+    more = np.zeros(len(EMBEDDED))
+    if turns:
+        texts = [p for t in turns for p in passages(t)]
+        found = meaning.embed([_FRAME.sub("", criterion), *texts])
+        here = meaning.embed([turns[answering].text])
+        odds = np.clip(meaning.odds(found[1:]), -CLIP, CLIP)
+        more[:] = odds.max(), float(np.clip(meaning.odds(here), -CLIP, CLIP)[0]), float((found[1:] @ found[0]).max()), float(here[0] @ found[0])
+    else:
+        more[:2] = -CLIP
+    return np.concatenate([made, more]), turn
+
+
+def _words(
+    criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue: Callable[[str], float]
+) -> tuple[Floats, int, int]:
+    """The numbers of NAMES, the turn that weighs most, and the place of the turn that answers what the criterion speaks of."""
     wanted = ngrams(_FRAME.sub("", criterion), lang)
     made = np.zeros(len(NAMES))
     if not turns:
         made[:4] = -CLIP
-        return made, -1
+        return made, -1, -1
 
     def odds(text: str) -> float:
         return float(np.clip(cue(text), -CLIP, CLIP))
@@ -155,8 +201,7 @@ def relation(criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue
     asked = [covered(wanted, set(ngrams(t.before, lang)), idf) for t in turns]
     best_odds, best_cover, joint, where, passage = -CLIP, 0.0, 0.0, 0, turns[0].text
     for number, turn in enumerate(turns):
-        parts = turn.sentences
-        for text in (*parts, *(f"{a} {b}" for a, b in pairwise(parts))):
+        for text in passages(turn):
             own, share = odds(text), covered(wanted, set(ngrams(text, lang)), idf)
             best_odds = max(best_odds, own)
             both = share / (1 + np.exp(-own))
@@ -173,4 +218,4 @@ def relation(criterion: str, turns: Sequence[Turn], lang: Lang, idf: Floats, cue
         float(bool(_NOT[lang].search(passage)) != bool(_NOT[lang].search(criterion))),
         float(any(_BACK[lang].search(t.text) for t in turns[where:])), max(asked), np.log1p(len(turns)),
     )  # fmt: skip
-    return made, turns[where].turn
+    return made, turns[where].turn, answering

@@ -40,6 +40,7 @@ WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_docum
 LIKELY_BEST = 0.15
 LIKELY, LIKELY_KNOWN = 0.35, 0.15  # chances at which the topic model is believed; the second where the person has an answer
 SHORT: dict[Lang, int] = {"zh": 12, "en": 36}  # characters
+LONG: dict[Lang, int] = {"zh": 6, "en": 24}  # characters of a cue that is no mere mention
 CLAUSES = 8  # clauses of one sentence that are looked at one by one
 SURE, POSSIBLE = 0.6, 0.06  # a word of the lexicon is a mere mention where another topic is SURE and its own not POSSIBLE
 WHEN = frozenset({"onset", "timing", "course"})
@@ -55,11 +56,14 @@ _REQUESTS = re.compile(
     r"\b(?:tell|describe|let me know|may i|can i|could i|i'd like|i would like|i need|i want|please|show|send|upload|walk me|talk me|list|name|confirm|give me|state|read)\b"
 )
 _AND = re.compile(r"[，,；;]|还有|另外|\band\b|\bor\b")
+_AND_OR = re.compile(r"或者?|还有|另外|[，,；;]|\b(?:or|and)\b")
 _CLAUSE = re.compile(r"[，,：:]")
 _LEADS_UP = re.compile(
     r"因为|为了|为避免|所以|我们|我需要|我想|我要|有些|有的|很容易|容易|可能会|最怕|需要了解|需要判断|想跟您|想确认|跟您确认|冒昧|不好意思|您这情况|您这种|一般来说|通常"
     r"|\b(?:because|since|so that|as we|we need|we want|i need|i want|i'd like|i ask|some|sometimes|certain|can cause|may cause|can affect|may affect|to be safe|just so|sorry to ask)\b"
 )
+_SUBJECT = re.compile(r"[^，。？有没是]{0,8}?(?:的?(?:症状|情况|问题|感觉)?)?，?(?:是否|有没有|有无|会不会|是不是)")
+_PRESENT = re.compile(r"有没有|有无|是否|是不是|会不会|出现|伴")
 _THEN = re.compile(r"(?:了)?(?:以后|之后|的时候|那会儿|期间|以来|到现在|之前|以前(?!有)|前有)")
 _SINCE = re.compile(r"\b(?:after|since|during|before)(?: (?:the|your|this|that|it|all))*(?: \w+)? $")
 _EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
@@ -67,6 +71,27 @@ _TAG = re.compile(  # "you haven't fallen, have you?", "没发烧，对吧？": 
     r"[,，]?\s*(?:(?:have|has|had|do|does|did|is|are|was|were|would|could|can|will|should)(?:n['’]t)? (?:you|he|she|it|they|there|that|we|i)"
     r"|right|correct|yes|no|eh|是吧|对吧|是不是|对不对|是吗|对吗|没错吧|行吗|好吗|可以吗)\s*$"
 )
+_PATTERNS = (  # wordings with a gap in them; a cue of the lexicon inside one is no question of its own
+    ("associated", re.compile(r"(?:其[他它]|别的|另外)(?:的|任何|身体|全身|部位|地方|相关|明显|感冒|类似|伴随|特殊|什么){0,3}(?:症状|不适|不舒服|表现|异常感觉)(?:的症状)?")),
+    ("report_document", re.compile(r"(?:检查|化验|扫描|造影|测试|检验|分析|监测|活检|培养|mri|ct|x光|超声|b超|心电图|psa|）)[^，。？、后再把]{0,8}?(?:的|具体)*结果")),
+    ("prior_care", re.compile(r"(?:做过|进行过|接受过|做了|进行了|有没有做|是否做|查过)(?!手术)[^，。？]{0,24}?(?:检查|扫描|x光|超声|b超|化验|测试|造影|心电图)(?:吗|了吗|呢)?")),
+    ("diet", re.compile(r"(?:吃过|吃了|食用过|食用了)(?!药)[^，。？药]{0,14}?食物")),
+    ("contacts_ill", re.compile(r"(?:接触过|接触到|身边|周围|家里)[^，。？]{0,10}?(?:症状的人|患者|病人|感染者|生病的人)")),
+    ("timing", re.compile(r"(?:持续|一直|不间断|连续)[^，。？]{0,4}(?:还是|或者?)(?:是)?[^，。？]{0,4}(?:间[歇断]|偶尔|阵发|一阵|断断续续|时有时无)|(?:白天|早上|清晨|早晨)[^，。？]{0,6}(?:还是|或者?)[^，。？]{0,3}(?:晚上|夜里|夜间|夜晚)")),
+    ("trigger", re.compile(r"(?:情况|环境|活动|动作|姿势|食物|运动|紧张|劳累|饭|餐)[^，。？]{0,5}?(?:下|后|时|中)[^，。？]{0,8}?(?:加重|更[^，。？]{1,4}|变得|恶化|发作|诱发)|(?:是否|是不是|会不会|有没有)[^，。？]{0,4}(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)|(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)(?:系)?(?:吗|么|没)")),
+    ("radiation", re.compile(r"(?:向|往|到|朝)[^，。？]{1,12}?(?:放射|扩散|牵扯|蔓延|窜|转移)")),
+    ("course", re.compile(r"(?:随着时间|这段时间|最近)[^，。？]{0,6}(?:变化|改变)|(?:症状|情况|病情|溃疡|伤口|肿块|包块|疼痛|皮疹)[^，。？]{0,5}(?:有没有|有无|有任何|有什么|是否有)[^，。？]{0,4}(?:变化|改变|好转|进展)")),
+    ("dysuria", re.compile(r"(?:疼|痛|灼热)[^。？]{0,8}(?:排尿|小便|尿尿)(?:的?时候|时)|(?:排尿|小便|尿尿)(?:的?时候|时|过程中?)[^，。？]{0,8}(?:疼|痛|灼热|不适)|(?:排尿困难、)疼痛|频繁(?:地)?(?:尿|小便|排尿)")),
+)
+_EXAMPLES = re.compile(r"比如|例如|譬如|像是|\b(?:such as|for example|for instance|like)\b")
+_NAMED_BY_EXAMPLES = frozenset({"allergy", "family", "prior_reaction", "drug", "trigger", "relief"})
+_BODY = "头胸腹腰背肩颈腿膝脚手臂腕肘踝眼耳喉胃膀胱皮肤关节口腔"
+_SHARED = re.compile(  # "腹部或者腰部的疼痛": both are asked for
+    rf"([{_BODY}]{{1,2}}[部里口]?)(或者?|和|以及|、)([{_BODY}]{{1,2}}[部里口]?)的?(疼痛|疼|痛|肿胀|肿|麻木|发麻|不适|不舒服|无力|僵硬)"
+)
+_STRONGLY = re.compile(r"(?:明显|显著|突然|不明原因|大幅)(?:的|地)?(?=下降|减轻|增加|消瘦|肿|变化|无力|加重)")
+_OWN = re.compile(r"您自己|你自己|本人|自身|病史|有没有|是否|有无|\b(?:you|yourself)\b")
+_FAMILY_NOUN = re.compile(r"家族病?史|\bfamily history\b")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
 _Phrase = TypeVar("_Phrase", str, tuple[str, ...])
@@ -222,8 +247,8 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
     question = False
     for whole, mark in sentences(_EXCEPT.sub(" ", text.lower())):
         acts |= {h.key[4:] for h in cues.find(whole) if h.key.startswith("act:")}
-        sentence = _question_of(_untagged(whole), cues)
-        hits = cues.find(sentence)
+        sentence = _spelled_out(_question_of(_untagged(whole), cues))
+        hits = _with_patterns(sentence, cues.find(sentence))
         named = {h.key[4:] for h in hits if h.key.startswith("act:")}
         if not _is_question(sentence, mark, named):
             continue
@@ -234,11 +259,39 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         if named & WHOLE and not topics:  # "anything else that was abnormal?"
             topics = _surely(sentence, known) if named & {"open", "anything_else"} else []
         else:
-            topics = _weighed(sentence, topics, known, mark in ("?", "？"))
+            plainly = any(h.key in topics and h.end - h.start >= LONG[_lang(sentence)] for h in hits)
+            topics = _weighed(sentence, topics, named_only, known, mark in ("?", "？"), plainly)
             topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
     return Heard(tuple(asks), frozenset(acts), question, tuple(about))
+
+
+def _spelled_out(sentence: str) -> str:
+    """The sentence with what two parts of the body share said of each."""
+    return _STRONGLY.sub("", _SHARED.sub(r"\1\4\2\3\4", sentence)) if _HAN.search(sentence) else sentence
+
+
+def _with_patterns(sentence: str, hits: list[Hit]) -> list[Hit]:
+    """The hits, with those of wordings that have a gap in them."""
+    if not _HAN.search(sentence):
+        return hits
+    more: list[Hit] = []
+    for topic, pattern in _PATTERNS:
+        more += [Hit(topic, m.start(), m.end()) for m in pattern.finditer(sentence)]
+    if not more:
+        return hits
+    inside = [h for h in hits if h.key.startswith(("act:", "fact:")) or not any(_swallows(m, h) for m in more)]
+    return sorted([*inside, *more], key=lambda h: h.start)
+
+
+def _swallows(pattern: Hit, hit: Hit) -> bool:
+    """A named test, or what somebody was doing when it got worse, is no question of its own."""
+    if hit.key == pattern.key or hit.start < pattern.start or hit.end > pattern.end:
+        return False
+    if pattern.key in ("trigger", "timing"):
+        return hit.key in codes.topics() and codes.topics()[hit.key].group in ("general", "history", "context")
+    return pattern.key in ("report_document", "prior_care", "associated")
 
 
 def _untagged(sentence: str) -> str:
@@ -275,7 +328,11 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
         return book[topic].group if topic in book else ""
 
     if "family" in topics:  # "does high blood pressure run in the family?" is not about the person's own
-        topics = [t for t in topics if t not in book or (book[t].parent != "past_illness" and t != "past_illness")]
+        own = _own(sentence, hits)
+        topics = [t for t in topics if t not in book or t in own or (book[t].parent != "past_illness" and t != "past_illness")]
+    if (examples := _EXAMPLES.search(sentence)) and any(h.key in _NAMED_BY_EXAMPLES for h in hits if h.end <= examples.start()):
+        before = {h.key for h in hits if h.end <= examples.start()}
+        topics = [t for t in topics if t in before or t not in book or group(t) == "symptom" or book[t].parent in before]
     if "drug" in topics and "drug_dose" in topics:
         topics.remove("drug_dose")
     if "drug" in topics and any(t in DRUG_MATTERS for t in topics):  # the narrower question is meant
@@ -290,15 +347,33 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
     if symptoms and "presence" in named:  # "is one arm weak?": which one is not what is asked
         topics = [t for t in topics if t not in MERE]
     about: list[str] = []
+    subjects = [t for t in symptoms if any(h.key == t and _SUBJECT.match(sentence[h.end :]) and not _PRESENT.search(sentence[: h.start]) for h in hits)]
+    if subjects and any(group(t) == "attribute" and t != "associated" for t in topics):  # "您的咳嗽和气喘的症状，有没有在活动后加重？"
+        return [t for t in topics if t not in subjects], subjects
     if any(group(t) == "attribute" and t != "associated" for t in topics) and "presence" not in named:
         about = symptoms
         topics = [t for t in topics if t not in about]
     return topics, about
 
 
+def _own(sentence: str, hits: list[Hit]) -> set[str]:
+    """Topics in clauses that ask for the person's own illnesses beside the family's ("... 的家族史，或者您自己有没有 ...")."""
+    own: set[str] = set()
+    start, noun = 0, False
+    for end in [*(m.start() for m in _AND_OR.finditer(sentence)), len(sentence)]:
+        clause = sentence[start:end]
+        inside = [h for h in hits if start <= h.start < end]
+        if any(h.key == "family" for h in inside):
+            noun = noun or bool(_FAMILY_NOUN.search(clause))
+        elif not _EXAMPLES.search(clause) and (_OWN.search(clause) or noun):
+            own |= {h.key for h in inside}
+        start = end
+    return own
+
+
 def _surely(sentence: str, known: Container[str]) -> list[str]:
     """The topic that the model is sure of, if the person knows something on it."""
-    best, chance = next(iter(chances(sentence, "zh" if _HAN.search(sentence) else "en").items()))
+    best, chance = next(iter(chances(sentence, _lang(sentence)).items()))
     return [best] if chance >= SURE and best in known else []
 
 
@@ -310,7 +385,7 @@ def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
         hits = cues.find(clause)
         if not any(h.key == "act:interrogative" for h in hits) or any(not h.key.startswith("act:") for h in hits):
             continue
-        best, chance = next(iter(chances(clause, "zh" if _HAN.search(clause) else "en").items()))
+        best, chance = next(iter(chances(clause, _lang(clause)).items()))
         if best != NONE and chance >= (LIKELY if best in known else SURE):
             found.append(best)
     return found
@@ -324,18 +399,19 @@ def _as_a_time(hit: Hit, sentence: str) -> bool:
     return bool(_THEN.match(sentence[hit.end : hit.end + 12]) or _SINCE.search(sentence[max(0, hit.start - 40) : hit.start]))
 
 
-def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bool) -> list[str]:
+def _weighed(sentence: str, topics: list[str], about: list[str], known: Container[str], marked: bool, plainly: bool) -> list[str]:
     """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing.
 
-    `marked`: a question mark ends the sentence; it is then never taken for one that asks nothing.
+    `about`: the symptoms whose attribute is asked; the model knows topics, not attributes of others, and cannot overrule that. `plainly`: a topic was named in so
+    many words that it is no mere mention. `marked`: a question mark ends the sentence; it is then never taken for one that asks nothing.
     """
-    lang: Lang = "zh" if _HAN.search(sentence) else "en"
+    lang: Lang = _lang(sentence)
     if topics and len(sentence) <= SHORT[lang]:
         return topics  # a short question with a word of the lexicon: nothing else is in it
     likely = chances(sentence, lang)
     best, chance = next(iter(likely.items()))
     if topics:
-        unlikely = chance >= SURE and best not in topics and not (best == NONE and marked)
+        unlikely = not plainly and chance >= SURE and best not in topics and best not in about and not (best == NONE and marked)
         if not unlikely or any(t.startswith("fact:") or likely.get(t, 0.0) >= POSSIBLE * chance for t in topics):
             return topics
         return [best] if best != NONE else []
@@ -344,6 +420,10 @@ def _weighed(sentence: str, topics: list[str], known: Container[str], marked: bo
     near = {t: p for t, p in likely.items() if t == NONE or t in known}
     favourite = max(near, key=lambda t: near[t], default=NONE)
     return [favourite] if favourite != NONE and near[favourite] >= LIKELY_KNOWN else []
+
+
+def _lang(sentence: str) -> Lang:
+    return "zh" if _HAN.search(sentence) else "en"
 
 
 def sentences(text: str) -> list[tuple[str, str]]:
