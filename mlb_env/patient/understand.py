@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import yaml
@@ -37,8 +38,8 @@ class Lexicon(Model):
 
 ACTS = ("interrogative", "open", "complaint", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
 WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
-LIKELY_BEST = 0.15
-LIKELY, LIKELY_KNOWN = 0.35, 0.15  # chances at which the topic model is believed; the second where the person has an answer
+LIKELY_BEST = 0.5
+LIKELY, LIKELY_KNOWN = 0.5, 0.5  # chances at which the topic model is believed; the second where the person has an answer
 SHORT: dict[Lang, int] = {"zh": 12, "en": 36}  # characters
 LONG: dict[Lang, int] = {"zh": 6, "en": 24}  # characters of a cue that is no mere mention
 CLAUSES = 8  # clauses of one sentence that are looked at one by one
@@ -63,8 +64,9 @@ _LEADS_UP = re.compile(
     r"|\b(?:because|since|so that|as we|we need|we want|i need|i want|i'd like|i ask|some|sometimes|certain|can cause|may cause|can affect|may affect|to be safe|just so|sorry to ask)\b"
 )
 _SUBJECT = re.compile(r"[^，。？有没是]{0,8}?(?:的?(?:症状|情况|问题|感觉)?)?，?(?:是否|有没有|有无|会不会|是不是)")
+_BEARER = re.compile(r"[^，。？有没是]{0,8}?(?:的(?:症状|情况)?)?，?(?:是否|有没有|有无|会不会|是不是)?(?:还)?(?:伴|合并|同时有)")
 _PRESENT = re.compile(r"有没有|有无|是否|是不是|会不会|出现|伴")
-_THEN = re.compile(r"(?:了)?(?:以后|之后|的时候|那会儿|期间|以来|到现在|之前|以前(?!有)|前有)")
+_THEN = re.compile(r"(?:了)?(?:发生|发作|出现)?(?:时(?=[，有会感是能还])|前(?=[，有是后])|后(?=[，有是还])|的地方|以后|之后|的时候|那会儿|期间|以来|到现在|之前|以前(?!有)|前有)")
 _SINCE = re.compile(r"\b(?:after|since|during|before)(?: (?:the|your|this|that|it|all))*(?: \w+)? $")
 _EXCEPT = re.compile(r"除了?[^，。？！；]{1,12}?(?:以外|之外|外|，)|\b(?:apart from|other than|besides|aside from|except for|except)\b[^,.?!;]{1,40},?")
 _TAG = re.compile(  # "you haven't fallen, have you?", "没发烧，对吧？": the tag asks nothing of its own
@@ -73,14 +75,16 @@ _TAG = re.compile(  # "you haven't fallen, have you?", "没发烧，对吧？": 
 )
 _PATTERNS = (  # wordings with a gap in them; a cue of the lexicon inside one is no question of its own
     ("associated", re.compile(r"(?:其[他它]|别的|另外)(?:的|任何|身体|全身|部位|地方|相关|明显|感冒|类似|伴随|特殊|什么){0,3}(?:症状|不适|不舒服|表现|异常感觉)(?:的症状)?")),
-    ("report_document", re.compile(r"(?:检查|化验|扫描|造影|测试|检验|分析|监测|活检|培养|mri|ct|x光|超声|b超|心电图|psa|）)[^，。？、后再把]{0,8}?(?:的|具体)*结果")),
+    ("report_document", re.compile(r"(?:检查|化验|扫描|造影|测试|检验|分析|监测|测量|活检|培养|mri|ct|x光|超声|b超|心电图|psa|）)[^，。？、后再把]{0,8}?(?:的|具体)*结果")),
     ("prior_care", re.compile(r"(?:做过|进行过|接受过|做了|进行了|有没有做|是否做|查过)(?!手术)[^，。？]{0,24}?(?:检查|扫描|x光|超声|b超|化验|测试|造影|心电图)(?:吗|了吗|呢)?")),
     ("diet", re.compile(r"(?:吃过|吃了|食用过|食用了)(?!药)[^，。？药]{0,14}?食物")),
     ("contacts_ill", re.compile(r"(?:接触过|接触到|身边|周围|家里)[^，。？]{0,10}?(?:症状的人|患者|病人|感染者|生病的人)")),
     ("timing", re.compile(r"(?:持续|一直|不间断|连续)[^，。？]{0,4}(?:还是|或者?)(?:是)?[^，。？]{0,4}(?:间[歇断]|偶尔|阵发|一阵|断断续续|时有时无)|(?:白天|早上|清晨|早晨)[^，。？]{0,6}(?:还是|或者?)[^，。？]{0,3}(?:晚上|夜里|夜间|夜晚)")),
     ("trigger", re.compile(r"(?:情况|环境|活动|动作|姿势|食物|运动|紧张|劳累|饭|餐)[^，。？]{0,5}?(?:下|后|时|中)[^，。？]{0,8}?(?:加重|更[^，。？]{1,4}|变得|恶化|发作|诱发)|(?:是否|是不是|会不会|有没有)[^，。？]{0,4}(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)|(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)(?:系)?(?:吗|么|没)")),
+    ("relief", re.compile(r"(?:休息|睡眠|睡觉|进食|吃饭|服药|吃药|活动|热敷|冷敷|平躺|按摩|排便|呕吐)[^，。？]{0,6}?[后时][^，。？]{0,8}?(?:缓解|减轻|好转|好一?[些点]|改善)")),
+    ("drug", re.compile(r"(?:服用|服|吃|用)过?[^，。？]{0,16}?药物")),
     ("radiation", re.compile(r"(?:向|往|到|朝)[^，。？]{1,12}?(?:放射|扩散|牵扯|蔓延|窜|转移)")),
-    ("course", re.compile(r"(?:随着时间|这段时间|最近)[^，。？]{0,6}(?:变化|改变)|(?:症状|情况|病情|溃疡|伤口|肿块|包块|疼痛|皮疹)[^，。？]{0,5}(?:有没有|有无|有任何|有什么|是否有)[^，。？]{0,4}(?:变化|改变|好转|进展)")),
+    ("course", re.compile(r"随着?时间[^，。？]{0,6}(?:变|改变)|(?:症状|情况|病情|溃疡|伤口|肿块|包块|疼痛|皮疹)[^，。？]{0,5}(?:有没有|有无|有任何|有什么|是否有)[^，。？]{0,4}(?:变化|改变|好转|进展)")),
     ("dysuria", re.compile(r"(?:疼|痛|灼热)[^。？]{0,8}(?:排尿|小便|尿尿)(?:的?时候|时)|(?:排尿|小便|尿尿)(?:的?时候|时|过程中?)[^，。？]{0,8}(?:疼|痛|灼热|不适)|(?:排尿困难、)疼痛|频繁(?:地)?(?:尿|小便|排尿)")),
 )
 _EXAMPLES = re.compile(r"比如|例如|譬如|像是|\b(?:such as|for example|for instance|like)\b")
@@ -122,6 +126,21 @@ def stem(word: str) -> str:
     return word
 
 
+def words(text: str) -> set[str]:
+    """The words of a text that carry meaning, roughly: pairs of Chinese characters, and stems of English words of four letters or more."""
+    lower = text.lower()
+    pairs = {a + b for a, b in pairwise(lower) if _HAN.match(a) and _HAN.match(b)}
+    return pairs | {stem(w) for w in _WORD.findall(lower) if len(w) >= 4}
+
+
+@lru_cache(maxsize=1)
+def questioning() -> frozenset[str]:
+    """Words that tell nothing of what a question is about: those of the lexicon's good questions and of its acts."""
+    book = lexicon()
+    texts = [text for cues in book.topics.values() for text in (cues.ask["zh"], cues.ask["en"])] + [t for a in book.acts.values() for t in (*a.zh, *a.en)]
+    return frozenset().union(*(words(t) for t in texts))
+
+
 @dataclass(frozen=True)
 class Hit:
     """A cue found: `key` is a topic id, "act:<name>" or "fact:<id>"."""
@@ -129,6 +148,7 @@ class Hit:
     key: str
     start: int
     end: int
+    plain: bool = False  # a whole wording, no mere mention
 
 
 class Matcher:
@@ -259,7 +279,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
         if named & WHOLE and not topics:  # "anything else that was abnormal?"
             topics = _surely(sentence, known) if named & {"open", "anything_else"} else []
         else:
-            plainly = any(h.key in topics and h.end - h.start >= LONG[_lang(sentence)] for h in hits)
+            plainly = any(h.key in topics and (h.plain or h.end - h.start >= LONG[_lang(sentence)]) for h in hits)
             topics = _weighed(sentence, topics, named_only, known, mark in ("?", "？"), plainly)
             topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
         asks |= dict.fromkeys(topics)
@@ -278,7 +298,9 @@ def _with_patterns(sentence: str, hits: list[Hit]) -> list[Hit]:
         return hits
     more: list[Hit] = []
     for topic, pattern in _PATTERNS:
-        more += [Hit(topic, m.start(), m.end()) for m in pattern.finditer(sentence)]
+        if topic == "drug" and any(h.key == "drug" or h.key in DRUG_MATTERS for h in hits):
+            continue
+        more += [Hit(topic, m.start(), m.end(), True) for m in pattern.finditer(sentence)]
     if not more:
         return hits
     inside = [h for h in hits if h.key.startswith(("act:", "fact:")) or not any(_swallows(m, h) for m in more)]
@@ -289,7 +311,7 @@ def _swallows(pattern: Hit, hit: Hit) -> bool:
     """A named test, or what somebody was doing when it got worse, is no question of its own."""
     if hit.key == pattern.key or hit.start < pattern.start or hit.end > pattern.end:
         return False
-    if pattern.key in ("trigger", "timing"):
+    if pattern.key in ("trigger", "relief", "timing"):
         return hit.key in codes.topics() and codes.topics()[hit.key].group in ("general", "history", "context")
     return pattern.key in ("report_document", "prior_care", "associated")
 
@@ -347,11 +369,15 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
     if symptoms and "presence" in named:  # "is one arm weak?": which one is not what is asked
         topics = [t for t in topics if t not in MERE]
     about: list[str] = []
+    if "associated" in topics or len(symptoms) > 1:  # "您的头痛是否伴有发热？"
+        bearers = [t for t in symptoms if any(h.key == t and _BEARER.match(sentence[h.end :]) and not _PRESENT.search(sentence[: h.start]) for h in hits)]
+        if len(bearers) < len(topics):
+            topics, symptoms, about = [t for t in topics if t not in bearers], [t for t in symptoms if t not in bearers], bearers
     subjects = [t for t in symptoms if any(h.key == t and _SUBJECT.match(sentence[h.end :]) and not _PRESENT.search(sentence[: h.start]) for h in hits)]
     if subjects and any(group(t) == "attribute" and t != "associated" for t in topics):  # "您的咳嗽和气喘的症状，有没有在活动后加重？"
-        return [t for t in topics if t not in subjects], subjects
+        return [t for t in topics if t not in subjects], [*about, *subjects]
     if any(group(t) == "attribute" and t != "associated" for t in topics) and "presence" not in named:
-        about = symptoms
+        about = [*about, *symptoms]
         topics = [t for t in topics if t not in about]
     return topics, about
 
@@ -394,7 +420,7 @@ def _second(sentence: str, cues: Matcher, known: Container[str]) -> list[str]:
 def _as_a_time(hit: Hit, sentence: str) -> bool:
     """Whether a symptom or the onset only dates something else ("after the headache began, did you take anything?")."""
     topic = codes.topics().get(hit.key)
-    if topic is None or (topic.group != "symptom" and topic.id != "onset"):
+    if topic is None or (topic.group != "symptom" and topic.id not in ("onset", "falls")):
         return False
     return bool(_THEN.match(sentence[hit.end : hit.end + 12]) or _SINCE.search(sentence[max(0, hit.start - 40) : hit.start]))
 

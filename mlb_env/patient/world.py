@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import codes
 from ..spec.base import Lang
 from ..spec.case import Fact, PatientCase
-from .understand import Heard, Matcher, hear, matcher
+from .understand import Heard, Matcher, hear, matcher, questioning, words
 
 HEARD_MOST, HEARD_LONGEST = 4096, 2000  # how many things said to one person are kept, and of what length at most
 
@@ -62,12 +62,28 @@ class World:
     def hear(self, text: str) -> Heard:
         """What was said to this person (`understand.hear`), looked up where it was said before: trials and agents repeat themselves."""
         if len(text) > HEARD_LONGEST:
-            return hear(text, self.cues, self.by_topic)
+            return self._narrowed(hear(text, self.cues, self.by_topic), text)
         if (heard := self._heard.get(text)) is None:
             if len(self._heard) >= HEARD_MOST:
                 self._heard.clear()
-            heard = self._heard[text] = hear(text, self.cues, self.by_topic)
+            heard = self._heard[text] = self._narrowed(hear(text, self.cues, self.by_topic), text)
         return heard
+
+    def _narrowed(self, heard: Heard, text: str) -> Heard:
+        """Of several facts on one topic those that the question speaks of; where it speaks of none, all."""
+        asks: list[str] = []
+        for ask in heard.asks:
+            facts = [f for f in self.by_topic.get(ask, ()) if f.disclosure.condition != "evolves"]
+            shares = {f.id: len(words(text) & self._spoken_of[f.id]) for f in facts} if len(facts) > 1 else {}
+            named = [f for f in facts if shares.get(f.id)]
+            asks += [f"fact:{f.id}" for f in named] if 0 < len(named) < len(facts) else [ask]
+        return replace(heard, asks=tuple(dict.fromkeys(asks)))
+
+    @cached_property
+    def _spoken_of(self) -> dict[str, set[str]]:
+        """Fact -> the words of its own: those that no sibling of its topic has, and no common question."""
+        own = {f.id: set().union(*(words(t) for t in (f.truth.zh, f.truth.en, *f.told.zh, *f.told.en, *f.askable.zh, *f.askable.en))) for f in self.case.facts}
+        return {f.id: own[f.id].difference(questioning(), *(own[g.id] for g in self.by_topic[f.topic] if g.id != f.id)) for f in self.case.facts}
 
     @cached_property
     def _heard(self) -> dict[str, Heard]:
