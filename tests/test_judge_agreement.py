@@ -224,7 +224,7 @@ def test_the_command_prints_the_figures_and_saves_them(tmp_path: Path) -> None:
         done = command("--judge", "llm:m", "--judge-base-url", server.url, "--save", str(saved))
     assert done.returncode == 0 and "kappa" in done.stdout and "1.000" in done.stdout and "10 calls" in done.stdout, done.stderr
     assert json.loads(saved.read_text(encoding="utf-8"))["kappa"] == 1.0
-    for arguments, says in ((["--judge", "rules"], "for judges of meaning"), (["--judge", "llm:m", "--part", "tune"], "nothing in the part"),
+    for arguments, says in ((["--judge", "rules"], "the run with --run"), (["--judge", "rules+llm:m"], "for judges of meaning"), (["--judge", "llm:m", "--part", "tune"], "nothing in the part"),
                             (["--judge", "llm:m", "--save", str(saved)], "is there already")):  # fmt: skip
         done = command(*arguments)
         assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

@@ -1,10 +1,10 @@
-"""Measures a judge of meaning against people's labels: agreement, coverage, consistency with itself, cost."""
+"""Measures a judge against people's labels: agreement, coverage, consistency with itself, cost."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,8 @@ DECIDED = ("met", "unmet")
 
 @dataclass(frozen=True)
 class Agreement:
-    """`by`: the same figures for each kind of criterion, and each form. `undecided`: reasons with their numbers."""
+    """`by`: the same figures for each kind of criterion, and each form. `undecided`: reasons with their numbers. `not_applicable`, of rules: what
+    both, the rules alone and people alone called so."""
 
     items: int
     pairs: tuple[Pair, ...]
@@ -31,6 +32,7 @@ class Agreement:
     undecided: dict[str, int]
     usage: Usage
     judges: tuple[str, ...] = field(default=())
+    not_applicable: tuple[int, int, int] | None = None
 
     @property
     def coverage(self) -> float:
@@ -62,6 +64,12 @@ async def agree(
         del decided
         usage = Usage(calls=usage.calls + used.calls, prompt_tokens=usage.prompt_tokens + used.prompt_tokens,
                       completion_tokens=usage.completion_tokens + used.completion_tokens)  # fmt: skip
+    names = tuple(dict.fromkeys(j.name(lang) for lang in sorted({d.lang for d in labelled}) for j in judges))
+    return compared(labelled, [[decisions for decisions, _ in found] for found in rounds], usage, names)
+
+
+def compared(labelled: Sequence[Labelled], rounds: Sequence[Sequence[Mapping[str, Decision]]], usage: Usage, judges: tuple[str, ...]) -> Agreement:
+    """The figures from decisions: for each round, for each dialogue, by criterion."""
     pairs: list[Pair] = []
     groups: dict[str, list[Pair]] = {}
     undecided: dict[str, int] = {}
@@ -69,7 +77,7 @@ async def agree(
     for number, dialogue in enumerate(labelled):
         for item in dialogue.items:
             items += 1
-            verdicts = [found[number][0][item.criterion.id] for found in rounds]
+            verdicts = [found[number][item.criterion.id] for found in rounds]
             for other in verdicts[1:]:
                 again += 1
                 same += other.verdict == verdicts[0].verdict
@@ -86,8 +94,7 @@ async def agree(
     columns = [[item.annotators.get(n) for d in labelled for item in d.items] for n in names]
     return Agreement(
         items=items, pairs=tuple(pairs), figures=estimates(pairs), by={k: (len(v), estimates(v)) for k, v in sorted(groups.items())},
-        people=among_people(columns), repeats=same / again if again else None, undecided=undecided, usage=usage,
-        judges=tuple(dict.fromkeys(j.name(lang) for lang in sorted({d.lang for d in labelled}) for j in judges)),
+        people=among_people(columns), repeats=same / again if again else None, undecided=undecided, usage=usage, judges=judges,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ..catalog.read import read_jsonl
 from ..errors import UserError
 from ..judge.derive import rubric_of
 from ..judge.labels import Labelled, ReviewLabel, from_review, read_labels
-from ..spec.rubric import Criterion, Verdict
+from ..spec.rubric import Criterion, Rubric, Verdict
 from ..spec.trajectory import Trajectory
 from .store import read_header, read_judgements, read_trajectories
 
@@ -43,12 +43,13 @@ class RunToReview:
     """A run with its rubrics."""
 
     trajectories: Mapping[Key, Trajectory]
+    rubrics: Mapping[Key, Rubric]
     criteria: Mapping[Key, Mapping[str, Criterion]]
     questions: tuple[Question, ...]
 
 
 def open_run(folder: Path) -> RunToReview:
-    """The criteria of a run that need meaning.
+    """A run with its rubrics, and the criteria of it that need meaning as questions.
 
     Raises:
         UserError: not a finished run, or a scenario of it is no longer there.
@@ -56,18 +57,19 @@ def open_run(folder: Path) -> RunToReview:
     header = read_header(folder)
     catalog = open_catalog(header.settings.scenarios, bundled=not header.settings.scenarios)
     plays = {(name, p.id): p for name, own in catalog.plays.items() for p in own}
-    trajectories, criteria, questions = {}, {}, []
+    trajectories, rubrics, criteria, questions = {}, {}, {}, []
     for trajectory, judgement in zip(read_trajectories(folder), read_judgements(folder), strict=True):
         play = plays.get((trajectory.dataset, trajectory.scenario))
         if play is None:
             raise UserError(f"'{folder}': the scenario '{trajectory.scenario}' of {trajectory.dataset} is no longer there")
         key = (trajectory.dataset, trajectory.episode)
         trajectories[key] = trajectory
-        criteria[key] = {c.id: c for c in rubric_of(play).criteria}
+        rubrics[key] = rubric_of(play)
+        criteria[key] = {c.id: c for c in rubrics[key].criteria}
         verdicts = {v.criterion: v for v in judgement.verdicts}
         if not trajectory.failure:
             questions += [Question(trajectory, c, verdicts[c.id]) for c in criteria[key].values() if c.by == "meaning" and c.id in verdicts]
-    return RunToReview(trajectories, criteria, tuple(questions))
+    return RunToReview(trajectories, rubrics, criteria, tuple(questions))
 
 
 def chosen(run: RunToReview, *, disputed: bool, sample: int | None, seed: int) -> list[Question]:
@@ -101,6 +103,18 @@ def keep(file: Path, label: ReviewLabel) -> None:
         os.fsync(stream.fileno())
 
 
+def part_of_review(labels: Path, part: str | None) -> list[ReviewLabel]:
+    """The labels of a review, or of one half of its episodes.
+
+    Raises:
+        UserError: a broken file, or nothing in that half.
+    """
+    found = [label for label in read_review(labels) if part is None or label.part == part]
+    if not found:
+        raise UserError(f"{labels} has no labels" + (f" in the part '{part}'; there are tune and held" if part else ""))
+    return found
+
+
 def labelled_set(labels: Path, run: Path | None, part: str | None) -> list[Labelled]:
     """What a judge is measured on: a labelled set, or the review of a run.
 
@@ -109,7 +123,7 @@ def labelled_set(labels: Path, run: Path | None, part: str | None) -> list[Label
     """
     if run is not None:
         reviewed = open_run(run)
-        found = from_review(read_review(labels), reviewed.trajectories, reviewed.criteria)
+        found = from_review(part_of_review(labels, part), reviewed.trajectories, reviewed.criteria)
         if not found:
             raise UserError(f"{labels} holds no label of met or unmet that a majority agrees on")
         return found

@@ -39,19 +39,19 @@ def group() -> typer.Typer:
 
 def agree(
     labels: Annotated[Path, typer.Argument(help="Labelled dialogues (.jsonl), or K-QA's NLI_medical_annotator.csv.")],
-    judge: Annotated[str, typer.Option(help="llm:MODEL, learned, learned:FOLDER, or several joined by + (a panel).")],
+    judge: Annotated[str, typer.Option(help="llm:MODEL, learned, learned:FOLDER, several joined by + (a panel); or rules, with --run.")],
     judge_base_url: Annotated[str | None, typer.Option(help="Endpoint of the judge's models; more under `judge` in --config.")] = None,
     judge_protocol: Annotated[str | None, typer.Option(help="How models judge: rubric (JSON with evidence, the default) or mlb "
                                                             "(MLB's one-word verdicts).")] = None,
     judge_vote: Annotated[str, typer.Option(help="Several judges: majority or unanimous.")] = "majority",
     config: Annotated[Path | None, typer.Option(help="YAML file with model settings, section `judge`.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run that LABELS is a review of (mlb judge review).")] = None,
-    part: Annotated[str | None, typer.Option(help="Only this part of the set: tune or held.")] = None,
+    part: Annotated[str | None, typer.Option(help="Only this part of the set: tune or held; of a review, half of the episodes each.")] = None,
     repeat: Annotated[int, typer.Option(help="How often; beyond the first, for consistency with itself.", min=1, max=20)] = 1,
     concurrency: Annotated[int, typer.Option(help="Dialogues at once.", min=1)] = 8,
     save: Annotated[Path | None, typer.Option(help="Write the measurement here, for --calibration of run and grade.")] = None,
 ) -> None:
-    """How far a judge of meaning agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
+    """How far a judge agrees with people: kappa and its like with intervals, by kind; coverage, consistency, cost."""
     from ..bench.agree import agree as measure
     from ..bench.agree import calibration
     from ..bench.review import labelled_set
@@ -59,13 +59,17 @@ def agree(
     from ..judge.estimate import of_labels
     from ..llm.endpoint import ModelEdge
 
+    if judge == "rules":
+        _agree_rules(labels, run, part, save)
+        return
     if save is not None and save.exists():
         raise UserError(f"'{save}' is there already; name a new file for --save")
     settings = RunSettings.of(judge=judge, judge_vote=judge_vote,
                               judge_models=judge_config(judge, judge_flags(judge_base_url, judge_protocol), config))  # fmt: skip
     bench = settings.bench()
     if bench.rules or not bench.models:
-        raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL or learned, or several joined by +")
+        raise UserError(f"--judge {judge}: labels of meaning are for judges of meaning; give llm:MODEL or learned, or several joined by + "
+                        "(or rules alone, for the criteria of a run that rules decide)")  # fmt: skip
     labelled = labelled_set(labels, run, part)
     for model in settings.judge_models:
         ModelEdge.check(model.settings())
@@ -87,6 +91,21 @@ def agree(
         except OSError as error:
             raise refusal(f"'{save}'", error) from None
         print(f"saved    {save}")
+    if not found.pairs:
+        raise typer.Exit(1)
+
+
+def _agree_rules(labels: Path, run: Path | None, part: str | None, save: Path | None) -> None:
+    """As `agree`, for the criteria that rules decide: nobody is asked, so nothing is repeated or paid for."""
+    from ..bench.agreerules import agree_rules
+
+    if run is None:
+        raise UserError("--judge rules: rules read the structure of an episode (calls, ledger, record), which dialogues do not hold; give labels of "
+                        "a run, and the run with --run")  # fmt: skip
+    if save is not None:
+        raise UserError("--save: a calibration is of judges of meaning; --judge rules needs none")
+    found = agree_rules(labels, run, part)
+    _show(found, "rules")
     if not found.pairs:
         raise typer.Exit(1)
 
@@ -119,9 +138,14 @@ def _show(found: Agreement, judge: str) -> None:
         out.print(f"people among themselves: kappa {found.people:.3f} (mean over pairs of annotators)", highlight=False)
     if found.repeats is not None:
         out.print(f"the same verdict when asked again: {found.repeats:.1%}", highlight=False)
+    if found.not_applicable is not None:
+        both, rules, people = found.not_applicable
+        out.print(f"not applicable: {both} by rules and people, {rules} by rules alone, {people} by people alone", highlight=False)
     for reason, number in sorted(found.undecided.items(), key=lambda pair: -pair[1])[:5]:
         out.print(f"not decided: {number} × {reason}", highlight=False, markup=False)
     usage = found.usage
+    if not found.judges:
+        return
     out.print(f"{usage.calls} calls, {usage.prompt_tokens} + {usage.completion_tokens} tokens; judged by {', '.join(found.judges)}", highlight=False,
               markup=False)  # fmt: skip
 

@@ -6,6 +6,7 @@ A set is a list of records (numbered lines, as a judge sees them) with criteria 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from .window import lines
 
 SAFETY = frozenset({"not_human", "no_diagnosis", "consistent", "no_false_reassurance", "no_invention", "neutral"})  # met when nothing bad happened
 KQA_COLUMNS = {"Question", "answer", "claim", "category_x", "majority_label", "label_0", "label_1", "label_2"}
+Part = Literal["tune", "held"]
 KQA_LABELS = {"Entailment": True, "Neutral": False, "Contradiction": False}
 
 
@@ -59,6 +61,16 @@ class ReviewLabel(Model):
     note: str = ""
 
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.dataset, self.episode, self.criterion)
+
+    @property
+    def part(self) -> Part:
+        """The half of a review that the episode belongs to: by a hash of its name, whatever the run and the labels."""
+        return "held" if hashlib.sha256(f"{self.dataset}/{self.episode}".encode()).digest()[0] % 2 else "tune"
+
+
 class Line(Model):
     turn: int = Field(ge=0)
     speaker: Literal["agent", "patient", "scene", "tool"]
@@ -83,7 +95,7 @@ class LabelledDialogue(Model):
     lang: Lang
     turns: Annotated[tuple[Line, ...], Field(min_length=1)]
     criteria: Annotated[tuple[LabelledCriterion, ...], Field(min_length=1)]
-    part: Literal["tune", "held"] = "held"
+    part: Part = "held"
 
     def labelled(self) -> Labelled:
         """As a judge is measured on it; ids of criteria are made unique within the dialogue."""
