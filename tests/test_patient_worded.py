@@ -18,7 +18,7 @@ from mlb_env.errors import SimulatorFailed, UserError
 from mlb_env.judge.grade import grade
 from mlb_env.llm.endpoint import ModelEdge
 from mlb_env.patient.audit import audit, fidelity
-from mlb_env.patient.guard import Licence, check
+from mlb_env.patient.guard import Licence, check, omitted
 from mlb_env.patient.worded import ATTEMPTS, cast_patient
 from mlb_env.patient.world import World
 from mlb_env.spec.action import Action, Observation
@@ -79,6 +79,20 @@ def test_the_guard_catches_every_planted_fault_and_lets_faithful_replies_through
 
 
 # --- a model's words ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "reply", "says_nothing"),
+    [
+        ("胃里难受是哪个位置？什么时候开始的？", "医生，我很担心，胃里难受是哪个位置？什么时候开始的？", True),  # what a small model really answered
+        ("胃里难受是哪个位置？", "胃里难受是哪个位置？", True), ("胃里难受是哪个位置？", "哪个位置？就是心口窝下面这儿。", False),
+    ],
+)
+def test_a_reply_that_only_repeats_the_question_tells_nothing(stemi: Play, asked: str, reply: str, says_nothing: bool) -> None:
+    assert stemi.case is not None
+    world = World(stemi.case)
+    licence = Licence(world, "zh", (world.facts["hpi.site"],), (world.facts["hpi.discomfort"],), asked)
+    assert bool(omitted(reply, licence)) is says_nothing
 
 
 def test_a_faithful_wording_is_spoken(stemi: Play) -> None:

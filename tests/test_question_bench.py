@@ -67,7 +67,7 @@ FLOORS: dict[str, tuple[float, float, float]] = {"zh": (0.78, 0.81, 0.91), "en":
     ("lang", "said", "topic"),
     [
         ("zh", "夜里能一觉到天亮吗？", "sleep"), ("zh", "平时抽不抽烟？", "tobacco"), ("en", "Do you ever light up a cigarette?", "tobacco"),
-        ("en", "Is there any medicine that disagrees with you?", "prior_reaction"), ("zh", "请按时吃饭，注意休息。", NONE),
+        ("en", "Has any drug ever given you side effects?", "prior_reaction"), ("zh", "请按时吃饭，注意休息。", NONE),
         ("en", "I'll book you in for Tuesday morning.", NONE),
     ],
 )  # fmt: skip

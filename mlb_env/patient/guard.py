@@ -35,6 +35,7 @@ _LATIN = re.compile(r"[A-Za-z]{2,}")
 _PLAIN = frozenset(["probable", "possible", "suspected", "moderate", "pregnancy", "inferior", "infection", "bleeding", "nonspecific", "non-specific", "without", "symptoms"])
 _DOSE = re.compile(r"(\d+(?:\.\d+)?|[零〇一二两三四五六七八九十百点]+|[a-z]+(?:[- ][a-z]+)?)\s?(mg|毫克|milligrams?|mils?|ml|毫升|片|粒|tablets?|capsules?|岁|年|years?|天|days?|小时|hours?|次|times)")
 _ECHO = re.compile(r"[^，。！？,.!?]{1,12}[？?]")
+ECHO = 6  # characters from which a repeated clause is an echo of the question
 LONGEST = 2000  # characters of one reply
 FOREIGN_WORDS = 4  # Latin words beyond those of the facts that a Chinese reply may hold
 
@@ -148,14 +149,27 @@ def check(reply: str, licence: Licence) -> list[Fault]:
 
 
 def omitted(reply: str, licence: Licence) -> list[Fault]:
-    """The facts that were to be said now and of which a reply holds no word."""
-    text, lang = reply.strip().lower(), licence.lang
+    """The facts that were to be said now and of which a reply holds no word of its own: what it repeats of the question says nothing."""
+    lang = licence.lang
+    text = _own_words(reply.strip().lower(), licence.asked.lower())
+    if not text:
+        return [Fault("omission", "it only repeats what was asked")]
     said = _content(text, lang)
     missing = [f for f in licence.allowed if not said & frozenset().union(*(_content(t.lower(), lang) for t in (f.truth[lang], *f.told[lang])))]
     plain = len(licence.allowed) == 1 and _yes_or_no(licence.allowed[0])
     if not missing or (plain and _clauses(text) and NO[lang].search(_clauses(text)[0])):
         return []
     return [Fault("omission", f"nothing is said of {', '.join(f.id for f in missing)}")]
+
+
+def _own_words(reply: str, asked: str) -> str:
+    """The clauses of a reply that are not the doctor's, word for word ("发烧？没有。" keeps its echo: so short a one is how people talk)."""
+    theirs = {_bare(c) for c in _clauses(asked)}
+    return "\n".join(c for c in _clauses(reply) if len(_bare(c)) < ECHO or _bare(c) not in theirs)
+
+
+def _bare(clause: str) -> str:
+    return re.sub(r"\W+", "", clause)
 
 
 @lru_cache(maxsize=4096)

@@ -82,7 +82,7 @@ class World:
     @cached_property
     def _spoken_of(self) -> dict[str, set[str]]:
         """Fact -> the words of its own: those that no sibling of its topic has, and no common question."""
-        own = {f.id: set().union(*(words(t) for t in (f.truth.zh, f.truth.en, *f.told.zh, *f.told.en, *f.askable.zh, *f.askable.en))) for f in self.case.facts}
+        own = {f.id: set().union(*(words(t) for t in (f.truth.zh, f.truth.en, *f.told.zh, *f.told.en, *f.askable.zh, *f.askable.en) if t)) for f in self.case.facts}
         return {f.id: own[f.id].difference(questioning(), *(own[g.id] for g in self.by_topic[f.topic] if g.id != f.id)) for f in self.case.facts}
 
     @cached_property
