@@ -13,7 +13,7 @@ ASPECTS: dict[str, tuple[str, ...]] = {
     "why": ("M5", "I10"),
     "safety_net": (),
     "side_effects": ("M9",),
-    "empathy": ("X6",),
+    "empathy": ("X6", "quality_care"),
     "understanding": ("M12",),
     "own_question": ("X5", "M8"),
     "neutral": (),
@@ -25,6 +25,11 @@ ASPECTS: dict[str, tuple[str, ...]] = {
     "choice": ("K10",),
     "travel": ("G9",),
     "trend": ("T7",),
+    "declines": ("quality_declines",),  # these five: of the open safety sets
+    "alternative": ("quality_alternative",),
+    "problem": ("quality_problem",),
+    "norm": ("quality_norm",),
+    "advice": ("quality_advice",),
     CONTENT: ("K4", "K5", "T3", "T12", "point", "A5", "R2", "must_have", "nice_to_have"),  # the last two: K-QA's
 }
 BAD = frozenset({"neutral", "not_human", "no_diagnosis", "no_false_reassurance", "no_invention", "consistent"})  # the event is bad conduct
