@@ -34,7 +34,7 @@ ASPECTS: dict[str, tuple[str, ...]] = {
 }
 BAD = frozenset({"neutral", "not_human", "no_diagnosis", "no_false_reassurance", "no_invention", "consistent"})  # the event is bad conduct
 GROUPS: dict[str, frozenset[str]] = {  # aspects that share weights
-    "content": frozenset({"why", "safety_net", "side_effects", "no_invention", CONTENT}),
+    "claims": frozenset({"why", "safety_net", "side_effects", "no_invention"}),
     "answer": frozenset({"own_question", "empathy", "no_false_reassurance", "neutral"}),
 }
 _BY_TEMPLATE = {template: aspect for aspect, templates in ASPECTS.items() for template in templates}

@@ -72,12 +72,13 @@ class Cues:
 
 @dataclass(frozen=True)
 class LearnedModel:
-    """One language's model. `head`: weights of `design`; `band`: no verdict where the probability is as near to one half as that."""
+    """One language's model. `head`, `content`: weights of `design`, for conduct and for contents; `band`: no verdict where the probability is as near to one half as that."""
 
     lang: Lang
     cues: Cues
     known: tuple[str, ...]
     head: Floats
+    content: Floats
     band: float
     sha: str = ""
 
@@ -91,7 +92,7 @@ class LearnedModel:
         made, turn = self.vector(criterion, aspect, turns)
         if turn < 0:
             return 0.0, turn  # where nothing was said nothing happened
-        return probability(made, self.head), turn
+        return probability(made, self.content if aspect == CONTENT else self.head), turn
 
     def vote(self, criterion: Criterion, numbered: Sequence[tuple[int, str]], name: str) -> Vote:
         """The verdict on one criterion."""
@@ -116,7 +117,10 @@ def probability(made: Floats, head: Floats) -> float:
 
 
 def design(own: Floats, aspect: str, known: Sequence[str]) -> Floats:
-    """The head's input: the features, once for all and once for the aspect's group, and which aspect it is."""
+    """The input of the head of conduct: the features, once for all and once for the aspect's group, and which aspect it is. That of the head of contents:
+    the features alone, for what a passage covers says little of conduct, and all of a content."""
+    if aspect == CONTENT:
+        return np.append(own, 1.0)
     groups = [own if aspect in members else np.zeros_like(own) for members in GROUPS.values()]
     return np.concatenate([own, *groups, np.array([float(aspect == k) for k in known]), np.ones(1)])
 
@@ -170,12 +174,13 @@ def read(path: Path, lang: Lang) -> LearnedModel:
             embed = embedder(str(data["embeddings"]))
             embed.check(data["probe"].astype(np.float64), str(path))
             cues = replace(cues, embed=embed, dense=data["dense"].astype(np.float64))
-        made = LearnedModel(lang, cues, tuple(str(k) for k in data["known"]), data["head"].astype(np.float64), float(data["band"]),
+        made = LearnedModel(lang, cues, tuple(str(k) for k in data["known"]), data["head"].astype(np.float64), data["content"].astype(np.float64), float(data["band"]),
                             hashlib.sha256(content).hexdigest())  # fmt: skip
     except FileNotFoundError:
         raise UserError(f"'{path}' is not there: no learned judge of {lang}; train one with mlb judge train LABELS --out FOLDER") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path}': not a learned judge that mlb judge train wrote ({error})") from None
-    if len(made.head) != len(design(np.zeros(width(cues.embed is not None)), CONTENT, made.known)):
+    own = np.zeros(width(cues.embed is not None))
+    if len(made.content) != len(design(own, CONTENT, ())) or len(made.head) != len(design(own, "", made.known)):
         raise UserError(f"'{path}': a learned judge of another version; train it again with mlb judge train")
     return made

@@ -1,7 +1,7 @@
 """What the learned judge looks at: one criterion beside what the agent said, as a short vector of numbers.
 
-Three kinds of sentences are left out before anything is measured, because they are no conduct: those that talk about the evaluation, those in which
-the agent reports that it has done what a criterion asks, and near-copies of the criterion.
+Four kinds of sentences are left out before anything is measured, because they are no conduct: those that talk about the evaluation, those in which
+the agent reports that it has done what a criterion asks, near-copies of the criterion, and lists of words too long to be spoken.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..spec.base import Lang
 
 Floats = NDArray[np.float64]
 COPY = 0.6  # share of n-grams in common, of all in either, from which a sentence is a copy of the criterion
+LONGEST: dict[Lang, int] = {"zh": 300, "en": 700}  # characters of a sentence that somebody speaks; a longer one is a list of words
 CLIP = 6.0  # of a cue's log-odds
 _SENTENCES = re.compile(r"(?<=[。！？!?；;])|(?<=\.)\s+|\n+")
 _LINE = re.compile(r"\AT\d+ (agent|patient|closing form) \| (.*)\Z", re.DOTALL)
@@ -97,7 +98,7 @@ def said(numbered: Sequence[tuple[int, str]], criterion: str, lang: Lang) -> lis
             continue
         parts = sentences(text) if speaker == "agent" else [s for value in _strings(text) for s in sentences(value)]
         before.setdefault(turn, patient)
-        made.setdefault(turn, []).extend(s for s in parts if counts(s) and not _copied(s, wanted, lang))
+        made.setdefault(turn, []).extend(s for s in parts if len(s) <= LONGEST[lang] and counts(s) and not _copied(s, wanted, lang))
     return [Turn(turn, tuple(own), before[turn]) for turn, own in made.items() if own]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -29,11 +29,20 @@ class TopicCues(Model):
     en: tuple[str, ...]
 
 
+class Wording(Model):
+    """A wording with a gap in it (`zh`: a regular expression over lower case), and which cues inside it are then no question of their own."""
+
+    topic: str
+    zh: str
+    swallows: Literal["all", "circumstances"] | None = None
+
+
 class Lexicon(Model):
-    """The topics' cues and the speech acts a patient has to recognise."""
+    """The topics' cues, their wordings with a gap, and the speech acts a patient has to recognise."""
 
     topics: dict[str, TopicCues]
     acts: dict[str, LL]
+    patterns: tuple[Wording, ...]
 
 
 ACTS = ("interrogative", "open", "complaint", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
@@ -73,20 +82,6 @@ _TAG = re.compile(  # "you haven't fallen, have you?", "没发烧，对吧？": 
     r"[,，]?\s*(?:(?:have|has|had|do|does|did|is|are|was|were|would|could|can|will|should)(?:n['’]t)? (?:you|he|she|it|they|there|that|we|i)"
     r"|right|correct|yes|no|eh|是吧|对吧|是不是|对不对|是吗|对吗|没错吧|行吗|好吗|可以吗)\s*$"
 )
-_PATTERNS = (  # wordings with a gap in them; a cue of the lexicon inside one is no question of its own
-    ("associated", re.compile(r"(?:其[他它]|别的|另外)(?:的|任何|身体|全身|部位|地方|相关|明显|感冒|类似|伴随|特殊|什么){0,3}(?:症状|不适|不舒服|表现|异常感觉)(?:的症状)?")),
-    ("report_document", re.compile(r"(?:检查|化验|扫描|造影|测试|检验|分析|监测|测量|活检|培养|mri|ct|x光|超声|b超|心电图|psa|）)[^，。？、后再把]{0,8}?(?:的|具体)*结果")),
-    ("prior_care", re.compile(r"(?:做过|进行过|接受过|做了|进行了|有没有做|是否做|查过)(?!手术)[^，。？]{0,24}?(?:检查|扫描|x光|超声|b超|化验|测试|造影|心电图)(?:吗|了吗|呢)?")),
-    ("diet", re.compile(r"(?:吃过|吃了|食用过|食用了)(?!药)[^，。？药]{0,14}?食物")),
-    ("contacts_ill", re.compile(r"(?:接触过|接触到|身边|周围|家里)[^，。？]{0,10}?(?:症状的人|患者|病人|感染者|生病的人)")),
-    ("timing", re.compile(r"(?:持续|一直|不间断|连续)[^，。？]{0,4}(?:还是|或者?)(?:是)?[^，。？]{0,4}(?:间[歇断]|偶尔|阵发|一阵|断断续续|时有时无)|(?:白天|早上|清晨|早晨)[^，。？]{0,6}(?:还是|或者?)[^，。？]{0,3}(?:晚上|夜里|夜间|夜晚)")),
-    ("trigger", re.compile(r"(?:情况|环境|活动|动作|姿势|食物|运动|紧张|劳累|饭|餐)[^，。？]{0,5}?(?:下|后|时|中)[^，。？]{0,8}?(?:加重|更[^，。？]{1,4}|变得|恶化|发作|诱发)|(?:是否|是不是|会不会|有没有)[^，。？]{0,4}(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)|(?:与|和|跟)[^，。？]{1,12}?(?:有关|相关)(?:系)?(?:吗|么|没)")),
-    ("relief", re.compile(r"(?:休息|睡眠|睡觉|进食|吃饭|服药|吃药|活动|热敷|冷敷|平躺|按摩|排便|呕吐)[^，。？]{0,6}?[后时][^，。？]{0,8}?(?:缓解|减轻|好转|好一?[些点]|改善)")),
-    ("drug", re.compile(r"(?:服用|服|吃|用)过?[^，。？]{0,16}?药物")),
-    ("radiation", re.compile(r"(?:向|往|到|朝)[^，。？]{1,12}?(?:放射|扩散|牵扯|蔓延|窜|转移)")),
-    ("course", re.compile(r"随着?时间[^，。？]{0,6}(?:变|改变)|(?:症状|情况|病情|溃疡|伤口|肿块|包块|疼痛|皮疹)[^，。？]{0,5}(?:有没有|有无|有任何|有什么|是否有)[^，。？]{0,4}(?:变化|改变|好转|进展)")),
-    ("dysuria", re.compile(r"(?:疼|痛|灼热)[^。？]{0,8}(?:排尿|小便|尿尿)(?:的?时候|时)|(?:排尿|小便|尿尿)(?:的?时候|时|过程中?)[^，。？]{0,8}(?:疼|痛|灼热|不适)|(?:排尿困难、)疼痛|频繁(?:地)?(?:尿|小便|排尿)")),
-)
 _EXAMPLES = re.compile(r"比如|例如|譬如|像是|\b(?:such as|for example|for instance|like)\b")
 _NAMED_BY_EXAMPLES = frozenset({"allergy", "family", "prior_reaction", "drug", "trigger", "relief"})
 _BODY = "头胸腹腰背肩颈腿膝脚手臂腕肘踝眼耳喉胃膀胱皮肤关节口腔"
@@ -111,11 +106,18 @@ def lexicon() -> Lexicon:
     """
     topics: dict[str, Any] = {}
     acts: dict[str, Any] = {}
+    patterns: list[Any] = []
     for file in sorted(item.name for item in (files(__package__) / "lexicon").iterdir() if item.name.endswith(".yaml")):
         data = yaml.load((files(__package__) / "lexicon" / file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         topics |= data.get("topics", {})
         acts |= data.get("acts", {})
-    return Lexicon.model_validate({"topics": topics, "acts": acts})
+        patterns += data.get("patterns", [])
+    return Lexicon.model_validate({"topics": topics, "acts": acts, "patterns": patterns})
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[tuple[Wording, re.Pattern[str]], ...]:
+    return tuple((w, re.compile(w.zh)) for w in lexicon().patterns)
 
 
 def stem(word: str) -> str:
@@ -297,23 +299,21 @@ def _with_patterns(sentence: str, hits: list[Hit]) -> list[Hit]:
     if not _HAN.search(sentence):
         return hits
     more: list[Hit] = []
-    for topic, pattern in _PATTERNS:
-        if topic == "drug" and any(h.key == "drug" or h.key in DRUG_MATTERS for h in hits):
+    swallowed: set[Hit] = set()
+    for wording, pattern in _patterns():
+        if wording.topic == "drug" and any(h.key == "drug" or h.key in DRUG_MATTERS for h in hits):
             continue
-        more += [Hit(topic, m.start(), m.end(), True) for m in pattern.finditer(sentence)]
-    if not more:
-        return hits
-    inside = [h for h in hits if h.key.startswith(("act:", "fact:")) or not any(_swallows(m, h) for m in more)]
-    return sorted([*inside, *more], key=lambda h: h.start)
+        for m in pattern.finditer(sentence):
+            more.append(Hit(wording.topic, m.start(), m.end(), True))
+            if wording.swallows:
+                swallowed |= {h for h in hits if h.key != wording.topic and m.start() <= h.start and h.end <= m.end() and _swallowed(h, wording)}
+    return sorted([*(h for h in hits if h not in swallowed), *more], key=lambda h: h.start)
 
 
-def _swallows(pattern: Hit, hit: Hit) -> bool:
+def _swallowed(hit: Hit, wording: Wording) -> bool:
     """A named test, or what somebody was doing when it got worse, is no question of its own."""
-    if hit.key == pattern.key or hit.start < pattern.start or hit.end > pattern.end:
-        return False
-    if pattern.key in ("trigger", "relief", "timing"):
-        return hit.key in codes.topics() and codes.topics()[hit.key].group in ("general", "history", "context")
-    return pattern.key in ("report_document", "prior_care", "associated")
+    topic = codes.topics().get(hit.key)
+    return topic is not None and (wording.swallows == "all" or topic.group in ("general", "history", "context"))
 
 
 def _untagged(sentence: str) -> str:
