@@ -8,9 +8,13 @@ from functools import cached_property
 from .. import codes
 from ..spec.base import Lang
 from ..spec.case import Fact, PatientCase
-from .understand import Heard, Matcher, hear, matcher, questioning, words
+from .understand import Heard, Matcher, hear, matcher, questioning, topic_words, words
 
 HEARD_MOST, HEARD_LONGEST = 4096, 2000  # how many things said to one person are kept, and of what length at most
+
+
+def _words_of(*texts: str | None) -> set[str]:
+    return set().union(*(words(t) for t in texts if t))
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,17 @@ class World:
         asks: list[str] = []
         for ask in heard.asks:
             facts = [f for f in self.by_topic.get(ask, ()) if f.disclosure.condition != "evolves"]
-            shares = {f.id: len(words(text) & self._spoken_of[f.id]) for f in facts} if len(facts) > 1 else {}
-            named = [f for f in facts if shares.get(f.id)]
+            spoken = words(text) if len(facts) > 1 else set()
+            named = [f for f in facts if spoken & self._spoken_of[f.id]]
             asks += [f"fact:{f.id}" for f in named] if 0 < len(named) < len(facts) else [ask]
         return replace(heard, asks=tuple(dict.fromkeys(asks)))
 
     @cached_property
     def _spoken_of(self) -> dict[str, set[str]]:
-        """Fact -> the words of its own: those that no sibling of its topic has, and no common question."""
-        own = {f.id: set().union(*(words(t) for t in (f.truth.zh, f.truth.en, *f.told.zh, *f.told.en, *f.askable.zh, *f.askable.en) if t)) for f in self.case.facts}
-        return {f.id: own[f.id].difference(questioning(), *(own[g.id] for g in self.by_topic[f.topic] if g.id != f.id)) for f in self.case.facts}
+        """Fact -> the words of its own: its cues, and what it says in words that name neither its topic nor a sibling nor any common question."""
+        said = {f.id: _words_of(f.truth.zh, f.truth.en, *f.told.zh, *f.told.en) - questioning() - topic_words(f.topic) for f in self.case.facts}
+        own = {f.id: said[f.id] | _words_of(*f.askable.zh, *f.askable.en) - questioning() for f in self.case.facts}
+        return {f.id: own[f.id].difference(*(own[g.id] for g in self.by_topic[f.topic] if g.id != f.id)) for f in self.case.facts}
 
     @cached_property
     def _heard(self) -> dict[str, Heard]:
