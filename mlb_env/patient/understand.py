@@ -92,7 +92,6 @@ _STRONGLY = re.compile(r"(?:明显|显著|突然|不明原因|大幅)(?:的|地)
 _OWN = re.compile(r"您自己|你自己|本人|自身|病史|有没有|是否|有无|\b(?:you|yourself)\b")
 _FAMILY_NOUN = re.compile(r"家族病?史|\bfamily history\b")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
-_EMPTY = frozenset("的了是我您你他她它们怎么什想觉得自己吗呢吧啊有没不会要能这那就都还也很在和跟把被给对到去来说看吃用做过上下里为因所以可但而且如果一个点些")
 _SENTENCE = re.compile(r"[。！!？?；;\n]|\.(?:\s|$)")
 _Phrase = TypeVar("_Phrase", str, tuple[str, ...])
 _WORD = re.compile(r"[a-z0-9]+(?:['’-][a-z0-9]+)*")
@@ -132,7 +131,7 @@ def stem(word: str) -> str:
 def words(text: str) -> set[str]:
     """The words of a text that carry meaning, roughly: pairs of Chinese characters, and stems of English words of four letters or more."""
     lower = text.lower()
-    pairs = {a + b for a, b in pairwise(lower) if _HAN.match(a) and _HAN.match(b) and not {a, b} & _EMPTY}
+    pairs = {a + b for a, b in pairwise(lower) if _HAN.match(a) and _HAN.match(b)}
     return pairs | {stem(w) for w in _WORD.findall(lower) if len(w) >= 4}
 
 
