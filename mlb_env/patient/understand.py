@@ -7,6 +7,7 @@ case's own cues. What is not understood stays not understood: nothing is guessed
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Container, Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,8 +48,7 @@ class Lexicon(Model):
 
 ACTS = ("interrogative", "open", "complaint", "anything_else", "private", "normalising", "teach_back", "show_document", "presence")
 WHOLE = frozenset({"open", "anything_else", "private", "teach_back", "show_document"})  # acts that are a question of their own
-LIKELY_BEST = 0.5
-LIKELY, LIKELY_KNOWN = 0.5, 0.5  # chances at which the topic model is believed; the second where the person has an answer
+LIKELY = 0.5  # chance from which the topic model is believed
 SHORT: dict[Lang, int] = {"zh": 12, "en": 36}  # characters
 LONG: dict[Lang, int] = {"zh": 6, "en": 24}  # characters of a cue that is no mere mention
 CLAUSES = 8  # clauses of one sentence that are looked at one by one
@@ -289,7 +289,7 @@ def hear(text: str, cues: Matcher, known: Container[str] = ()) -> Heard:
             topics = _surely(sentence, known) if named & {"open", "anything_else"} else []
         else:
             plainly = any(h.key in topics and (h.plain or h.end - h.start >= LONG[_lang(sentence)]) for h in hits)
-            topics = _weighed(sentence, topics, named_only, known, mark in ("?", "？"), plainly)
+            topics = _weighed(sentence, topics, named_only, mark in ("?", "？"), plainly)
             topics += [t for t in _second(sentence, cues, known) if t not in topics] if topics else []
         asks |= dict.fromkeys(topics)
         about |= dict.fromkeys(named_only)
@@ -392,10 +392,12 @@ def _asked(sentence: str, hits: list[Hit], named: set[str]) -> tuple[list[str], 
 def _own(sentence: str, hits: list[Hit]) -> set[str]:
     """Topics in clauses that ask for the person's own illnesses beside the family's ("... 的家族史，或者您自己有没有 ...")."""
     own: set[str] = set()
-    start, noun = 0, False
+    start, noun, rest = 0, False, deque(hits)
     for end in [*(m.start() for m in _AND_OR.finditer(sentence)), len(sentence)]:
         clause = sentence[start:end]
-        inside = [h for h in hits if start <= h.start < end]
+        inside = []
+        while rest and rest[0].start < end:
+            inside.append(rest.popleft())
         if any(h.key == "family" for h in inside):
             noun = noun or bool(_FAMILY_NOUN.search(clause))
         elif not _EXAMPLES.search(clause) and (_OWN.search(clause) or noun):
@@ -432,7 +434,7 @@ def _as_a_time(hit: Hit, sentence: str) -> bool:
     return bool(_THEN.match(sentence[hit.end : hit.end + 12]) or _SINCE.search(sentence[max(0, hit.start - 40) : hit.start]))
 
 
-def _weighed(sentence: str, topics: list[str], about: list[str], known: Container[str], marked: bool, plainly: bool) -> list[str]:
+def _weighed(sentence: str, topics: list[str], about: list[str], marked: bool, plainly: bool) -> list[str]:
     """What the topic model makes of it: it drops what is only mentioned, and fills in where the lexicon found nothing.
 
     `about`: the symptoms whose attribute is asked; the model knows topics, not attributes of others, and cannot overrule that. `plainly`: a topic was named in so
@@ -448,11 +450,7 @@ def _weighed(sentence: str, topics: list[str], about: list[str], known: Containe
         if not unlikely or any(t.startswith("fact:") or likely.get(t, 0.0) >= POSSIBLE * chance for t in topics):
             return topics
         return [best] if best != NONE else []
-    if best != NONE and chance >= (LIKELY_BEST if best in known else LIKELY):
-        return [best]
-    near = {t: p for t, p in likely.items() if t == NONE or t in known}
-    favourite = max(near, key=lambda t: near[t], default=NONE)
-    return [favourite] if favourite != NONE and near[favourite] >= LIKELY_KNOWN else []
+    return [best] if best != NONE and chance >= LIKELY else []
 
 
 def _lang(sentence: str) -> Lang:
