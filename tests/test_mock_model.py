@@ -86,7 +86,7 @@ def test_with_every_kind_of_fault_no_episode_is_lost_and_no_score_is_wrong(tmp_p
 
     def play(out: Path, retries: int, faults: str) -> tuple[RunResult, int]:
         with MockServer(MockSettings(latency_s=0.0, turns=4, seed=7, faults=read_faults(faults))) as server:
-            model = {"model": "m", "base_url": server.url, "retries": retries, "timeout_s": 1.0, "key_variable": "NO_KEY_NEEDED"}
+            model = {"model": "m", "base_url": server.url, "retries": retries, "timeout_s": 3.0, "key_variable": "NO_KEY_NEEDED"}
             given = RunSettings.of(agent="chat", dataset=("MAGuidance", "MAMedication"), lang="en", trials=2, model=model)
             return asyncio.run(arun(given, out=out, concurrency=16)), server.counters.faults
 

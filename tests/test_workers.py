@@ -61,7 +61,7 @@ def test_model_calls_made_in_processes_are_journaled_and_the_run_is_the_same(tmp
 
 
 def test_a_process_that_is_killed_loses_no_episode_and_at_most_the_calls_in_flight(tmp_path: Path) -> None:
-    with MockServer(MockSettings(latency_s=0.03, turns=6)) as server:
+    with MockServer(MockSettings(latency_s=0.1, turns=6)) as server:
         run(settings(server), tmp_path / "whole")
         alone = server.counters.requests
 
@@ -74,7 +74,7 @@ def test_a_process_that_is_killed_loses_no_episode_and_at_most_the_calls_in_flig
             await task
 
         asyncio.run(work())
-        assert alone < server.counters.requests - alone <= alone + 2, "two were in flight there"
+        assert alone <= server.counters.requests - alone <= alone + 2, "two at most were in flight there"
     assert content(tmp_path / "whole") == content(tmp_path / "hurt")
 
 
